@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One error for the whole domain: what a tired reader needs, in five fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class PkiError(Exception):
+    """A refusal or a fault a person can act on.
+
+    Attributes:
+        message: one sentence, naming the object first ("dip-nonprod: the reply's ...").
+        rule: id of the rule or fault class ("DIP-6.1.2-CN", "INVENTORY", "VAULT-DENIED").
+        found: what is there, never a secret.
+        expected: what should be there.
+        where: file and field, URL, host or Vault path.
+        next_step: the one thing to do now.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str,
+        found: str = "",
+        expected: str = "",
+        where: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.rule = rule
+        self.found = found
+        self.expected = expected
+        self.where = where
+        self.next_step = next_step
+
+    def as_result(self) -> dict[str, str]:
+        """The five fields as plain strings, for a module result or a JSON report."""
+        return {
+            "message": self.message,
+            "rule": self.rule,
+            "found": self.found,
+            "expected": self.expected,
+            "where": self.where,
+            "next_step": self.next_step,
+        }
+
+    def __str__(self) -> str:
+        return render(self.as_result())
+
+
+LABELS = (
+    ("rule", "rule"),
+    ("found", "found"),
+    ("expected", "expected"),
+    ("where", "where"),
+    ("next", "next_step"),
+)
+
+
+def render(error: Mapping[str, str]) -> str:
+    """An error's fields as the aligned block that every refusal is printed as."""
+    lines = [error["message"]]
+    lines += [f"  {label:<9} {error[field]}" for label, field in LABELS if error.get(field)]
+    return "\n".join(lines)

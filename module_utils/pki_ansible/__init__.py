@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The thin shell between Ansible and the domain.
+
+Every module's ``main()`` is one call to :func:`run_module`. It is the only place that
+knows ``exit_json`` and ``fail_json``, and it catches everything: an exception that
+reaches Ansible uncaught is printed with its text, even when that text holds the value
+of a ``no_log`` parameter. An unexpected exception is therefore reported by its type and
+the place it came from, never by its text.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def describe_unexpected(exc):
+    """Type and innermost place of an exception, without a word of its text."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    if not frames:
+        return type(exc).__name__
+    last = frames[-1]
+    return "%s in %s line %s (%s)" % (
+        type(exc).__name__,
+        os.path.basename(last.filename),
+        last.lineno,
+        last.name,
+    )
+
+
+def failure(exc):
+    """``fail_json`` arguments for any exception.
+
+    A domain error (it has ``as_result``) is shown whole: its author promised that no
+    field holds a secret. Anything else is a fault of ours and is named only.
+    """
+    as_result = getattr(exc, "as_result", None)
+    if callable(as_result):
+        return {"msg": str(exc), "error": as_result()}
+    place = describe_unexpected(exc)
+    return {
+        "msg": "internal fault: %s. Nothing of the exception's text is shown because it "
+        "could hold a secret; please report the line above." % place,
+        "error": {
+            "message": "internal fault",
+            "rule": "INTERNAL",
+            "found": place,
+            "expected": "no exception",
+            "where": place,
+            "next_step": "report this place; the run changed nothing after it",
+        },
+    }
+
+
+def run_module(handler, argument_spec, **module_options):
+    """Run ``handler(module) -> result dict`` as an Ansible module.
+
+    ``module_options`` go to ``AnsibleModule`` (``supports_check_mode``,
+    ``required_one_of`` ...). The handler returns the result; it raises to fail.
+    """
+    module = AnsibleModule(argument_spec=argument_spec, **module_options)
+    try:
+        result = handler(module)
+    except Exception as exc:  # the one catch-all: see the docstring
+        module.fail_json(**failure(exc))
+    else:
+        module.exit_json(**result)
