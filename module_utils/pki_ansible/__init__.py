@@ -61,9 +61,13 @@ def run_module(handler, argument_spec, **module_options):
     ``required_one_of`` ...). The handler returns the result; it raises to fail.
     """
     module = AnsibleModule(argument_spec=argument_spec, **module_options)
+    failed, result = None, {}
     try:
         result = handler(module)
     except Exception as exc:  # the one catch-all: see the docstring
-        module.fail_json(**failure(exc))
-    else:
-        module.exit_json(**result)
+        failed = failure(exc)
+    # Outside the except block on purpose: fail_json attaches the exception that is
+    # being handled, text and all.
+    if failed is not None:
+        module.fail_json(**failed)
+    module.exit_json(**result)

@@ -1,0 +1,509 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory declares, read strictly: a typo is an error, never a default.
+
+Pure. Every problem of every entry is collected and raised as one PkiError INVENTORY, so
+that a person corrects a file once and not once per run. File names are the project's
+law: ``group_vars/all/{organisations,certificates,trust}.yml``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from . import names
+from .errors import PkiError
+from .policy import Policy
+
+PURPOSES = ("mtls", "signing")
+STORES = ("transit",)
+DELIVERIES = ("wrapped",)
+ROLES = ("certificate_admin", "user_administrator")
+
+_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A named human of an organisation's roster."""
+
+    name: str
+    email: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A vetted organisation; ``subject`` holds O, L, ST and C exactly as vetted."""
+
+    key: str
+    party: str
+    subject: Mapping[str, str]
+    roster: tuple[Person, ...]
+    dip_ids: tuple[str, ...]
+
+    @property
+    def certificate_admins(self) -> tuple[Person, ...]:
+        """Who may submit requests (Table 2)."""
+        return tuple(person for person in self.roster if person.role == "certificate_admin")
+
+
+@dataclass(frozen=True, slots=True)
+class CaFile:
+    """A CA certificate as an input: path, pin (SHA-256 of its DER) and where its CRL is."""
+
+    file: str
+    sha256: str
+    crl_urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustSet:
+    """The pinned anchors and allowed issuing CAs of one policy and environment class."""
+
+    name: str
+    policy: str
+    environment_class: str
+    anchors: tuple[CaFile, ...]
+    issuers: tuple[CaFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One declared certificate with everything policy and organisation add to it."""
+
+    name: str
+    organisation: Organisation
+    policy: str
+    environment: str
+    environment_class: str
+    common_name: str
+    subject: Mapping[str, str]
+    purposes: frozenset[str]
+    store: str
+    delivery: str
+    hosts: str
+    trust: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The whole inventory, by name."""
+
+    organisations: Mapping[str, Organisation]
+    certificates: Mapping[str, Certificate]
+    trust: Mapping[str, TrustSet]
+
+
+def policy_names(certificates: object) -> set[str]:
+    """The policies that raw certificate entries name, for whoever loads the files."""
+    entries = certificates if isinstance(certificates, list) else []
+    return {str(e["policy"]) for e in entries if isinstance(e, Mapping) and "policy" in e}
+
+
+def load(
+    *,
+    organisations: object,
+    certificates: object,
+    trust: object,
+    policies: Mapping[str, Policy],
+) -> Declared:
+    """The declared inventory; PkiError INVENTORY with one block per broken entry."""
+    problems: list[PkiError] = []
+    organisation_map = _entries(organisations, "organisations.yml", "organisations", problems)
+    known_organisations = {
+        key: value
+        for key, raw in organisation_map.items()
+        if (value := _try(problems, _organisation, key, raw, policies)) is not None
+    }
+    trust_map = _entries(trust, "trust.yml", "trust", problems)
+    known_trust = {
+        key: value
+        for key, raw in trust_map.items()
+        if (value := _try(problems, _trust, key, raw)) is not None
+    }
+    _one_trust_set_each(known_trust.values(), problems)
+    known_certificates: dict[str, Certificate] = {}
+    for index, raw in enumerate(_items(certificates, "certificates.yml", problems)):
+        entry = _try(problems, _certificate, index, raw, known_organisations, known_trust, policies)
+        if entry is None:
+            continue
+        _refuse_twin(entry, known_certificates, index, problems)
+        known_certificates[entry.name] = entry
+    _raise(problems)
+    return Declared(known_organisations, known_certificates, known_trust)
+
+
+def _try(problems: list[PkiError], build: Callable[..., _T], *arguments: object) -> _T | None:
+    try:
+        return build(*arguments)
+    except PkiError as exc:
+        problems.append(exc)
+        return None
+
+
+def _raise(problems: list[PkiError]) -> None:
+    if not problems:
+        return
+    first = problems[0]
+    if len(problems) == 1:
+        raise first
+    raise PkiError(
+        "\n".join([f"the inventory has {len(problems)} problems", *map(str, problems)]),
+        rule=first.rule,
+        found=f"{len(problems)} problems, the first: {first.found}",
+        expected=first.expected,
+        where=first.where,
+        next_step="correct them all and run again; nothing was changed",
+    )
+
+
+def _error(where: str, message: str, found: object, expected: str, next_step: str = "") -> PkiError:
+    return PkiError(
+        message,
+        rule="INVENTORY",
+        found=str(found),
+        expected=expected,
+        where=f"group_vars/all/{where}",
+        next_step=next_step or "correct the inventory and run again; nothing was changed",
+    )
+
+
+def _entries(raw: object, file: str, what: str, problems: list[PkiError]) -> Mapping[str, Any]:
+    if isinstance(raw, Mapping) and raw:
+        return {str(key): value for key, value in raw.items()}
+    problems.append(
+        _error(file, f"{what} are missing", type(raw).__name__, "a map with at least one entry")
+    )
+    return {}
+
+
+def _items(raw: object, file: str, problems: list[PkiError]) -> list[Any]:
+    if isinstance(raw, list):
+        return raw
+    problems.append(_error(file, "certificates is not a list", type(raw).__name__, "a list"))
+    return []
+
+
+def _mapping(
+    raw: object, where: str, known: Iterable[str], required: Iterable[str]
+) -> Mapping[str, Any]:
+    """``raw`` as a map with no key outside ``known`` and none of ``required`` missing."""
+    if not isinstance(raw, Mapping):
+        raise _error(where, f"{where} is not a map", type(raw).__name__, "a map")
+    keys = {str(key) for key in raw}
+    allowed = tuple(known)
+    for key in sorted(keys - set(allowed)):
+        close = difflib.get_close_matches(key, allowed, 1)
+        hint = f"did you mean `{close[0]}`?" if close else "remove it"
+        raise _error(where, f"unknown key `{key}`", key, ", ".join(allowed), hint)
+    for key in required:
+        if key not in keys:
+            raise _error(where, f"`{key}` is missing", "nothing", key)
+    return {str(key): value for key, value in raw.items()}
+
+
+def _text(raw: Mapping[str, Any], key: str, where: str) -> str:
+    value = raw[key]
+    if not isinstance(value, str) or not value.strip() or value != value.strip():
+        raise _error(
+            f"{where}.{key}",
+            f"`{key}` is not usable text",
+            repr(value),
+            "text without outer spaces",
+        )
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise _error(
+            f"{where}.{key}", f"`{key}` holds control characters", repr(value), "printable text"
+        )
+    return str(value)
+
+
+def _choice(raw: Mapping[str, Any], key: str, where: str, choices: Iterable[str]) -> str:
+    value = _text(raw, key, where)
+    allowed = tuple(choices)
+    if value not in allowed:
+        raise _error(
+            f"{where}.{key}", f"`{key}` is not one of the known values", value, ", ".join(allowed)
+        )
+    return value
+
+
+def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Organisation:
+    where = f"organisations.yml: organisations.{key}"
+    entry = _mapping(
+        raw, where, ("party", "subject", "roster", "dip_ids"), ("party", "subject", "roster")
+    )
+    parties = sorted({party for policy in policies.values() for party in policy.parties})
+    subject = _mapping(
+        entry["subject"], f"{where}.subject", ("O", "L", "ST", "C"), ("O", "L", "ST", "C")
+    )
+    vetted = {attribute: _text(subject, attribute, f"{where}.subject") for attribute in subject}
+    if not re.fullmatch(r"[A-Z]{2}", vetted["C"]):
+        raise _error(
+            f"{where}.subject.C",
+            "the country is not a two letter code",
+            vetted["C"],
+            "for example GB",
+        )
+    return Organisation(
+        key=key,
+        party=_choice(entry, "party", where, parties),
+        subject=vetted,
+        roster=_roster(entry["roster"], where),
+        dip_ids=tuple(str(item) for item in entry.get("dip_ids") or ()),
+    )
+
+
+def _roster(raw: object, where: str) -> tuple[Person, ...]:
+    if not isinstance(raw, list) or not raw:
+        raise _error(
+            f"{where}.roster", "the roster is empty", raw, "at least one Certificate Admin"
+        )
+    people = []
+    for index, person in enumerate(raw):
+        place = f"{where}.roster[{index}]"
+        entry = _mapping(person, place, ("name", "email", "role"), ("name", "email", "role"))
+        people.append(
+            Person(
+                _text(entry, "name", place),
+                _text(entry, "email", place),
+                _choice(entry, "role", place, ROLES),
+            )
+        )
+    if not any(person.role == "certificate_admin" for person in people):
+        raise _error(
+            f"{where}.roster",
+            "nobody may submit requests",
+            "no Certificate Admin",
+            "one with role certificate_admin",
+        )
+    return tuple(people)
+
+
+def _trust(key: str, raw: object) -> TrustSet:
+    where = f"trust.yml: trust.{key}"
+    fields = ("policy", "environment_class", "anchors", "issuers")
+    entry = _mapping(raw, where, fields, fields)
+    return TrustSet(
+        name=key,
+        policy=_text(entry, "policy", where),
+        environment_class=_choice(entry, "environment_class", where, ("nonprod", "prod")),
+        anchors=_ca_files(entry["anchors"], f"{where}.anchors"),
+        issuers=_ca_files(entry["issuers"], f"{where}.issuers"),
+    )
+
+
+def _ca_files(raw: object, where: str) -> tuple[CaFile, ...]:
+    if not isinstance(raw, list) or not raw:
+        raise _error(where, "no CA is pinned", raw, "at least one {file, sha256, crl_urls}")
+    result = []
+    for index, item in enumerate(raw):
+        place = f"{where}[{index}]"
+        entry = _mapping(
+            item, place, ("file", "sha256", "crl_urls"), ("file", "sha256", "crl_urls")
+        )
+        digest = _text(entry, "sha256", place).replace(":", "").lower()
+        if not _SHA256.fullmatch(digest):
+            raise _error(
+                f"{place}.sha256",
+                "the pin is not a SHA-256 digest",
+                digest,
+                "64 hexadecimal digits",
+            )
+        urls = entry["crl_urls"]
+        if not isinstance(urls, list) or not all(
+            str(url).startswith(("http://", "https://")) for url in urls
+        ):
+            raise _error(
+                f"{place}.crl_urls",
+                "the CRL locations are not http URLs",
+                urls,
+                "a list of http or https URLs",
+            )
+        result.append(CaFile(_text(entry, "file", place), digest, tuple(str(url) for url in urls)))
+    return tuple(result)
+
+
+def _one_trust_set_each(sets: Iterable[TrustSet], problems: list[PkiError]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for item in sets:
+        key = (item.policy, item.environment_class)
+        if key in seen:
+            problems.append(
+                _error(
+                    f"trust.yml: trust.{item.name}",
+                    f"a second trust set for {item.policy} {item.environment_class}",
+                    f"{seen[key]} and {item.name}",
+                    "one trust set per policy and environment class",
+                )
+            )
+        seen[key] = item.name
+
+
+_FIELDS = ("name", "organisation", "policy", "environment", "domain", "purposes", "key", "hosts")
+
+
+def _certificate(
+    index: int,
+    raw: object,
+    organisations: Mapping[str, Organisation],
+    trust: Mapping[str, TrustSet],
+    policies: Mapping[str, Policy],
+) -> Certificate:
+    label = str(raw.get("name", "")) if isinstance(raw, Mapping) else ""
+    where = f"certificates.yml: certificates[{index}]" + (f" ({label})" if label else "")
+    entry = _mapping(raw, where, _FIELDS, [field for field in _FIELDS if field != "organisation"])
+    name = _text(entry, "name", where)
+    if not _NAME.fullmatch(name) or len(name) > 63:
+        raise _error(
+            f"{where}.name",
+            "the name cannot be a directory and key name",
+            name,
+            "lower case letters, digits, - and .",
+        )
+    policy = policies[_choice(entry, "policy", where, sorted(policies))]
+    environment = policy.environments[_choice(entry, "environment", where, policy.environments)]
+    organisation = _organisation_of(entry, where, organisations)
+    purposes = _purposes(entry["purposes"], where)
+    _table_3(policy, organisation, purposes, where)
+    domain = _text(entry, "domain", where)
+    common_name = _common_name(environment.cn_prefix, domain, where)
+    key = _mapping(entry["key"], f"{where}.key", ("store", "delivery"), ("store", "delivery"))
+    return Certificate(
+        name=name,
+        organisation=organisation,
+        policy=policy.name,
+        environment=environment.name,
+        environment_class=environment.environment_class,
+        common_name=common_name,
+        subject=organisation.subject,
+        purposes=purposes,
+        store=_choice(key, "store", f"{where}.key", STORES),
+        delivery=_choice(key, "delivery", f"{where}.key", DELIVERIES),
+        hosts=_text(entry, "hosts", where),
+        trust=_trust_of(policy.name, environment.environment_class, where, trust),
+    )
+
+
+def _common_name(prefix: str, domain: str, where: str) -> str:
+    try:
+        names.check_domain(domain, f"group_vars/all/{where}.domain")
+        return names.common_name(prefix, domain)
+    except PkiError as exc:
+        raise PkiError(
+            exc.message,
+            rule="INVENTORY",
+            found=exc.found,
+            expected=exc.expected,
+            where=f"group_vars/all/{where}.domain",
+            next_step=exc.next_step,
+        ) from exc
+
+
+def _organisation_of(
+    entry: Mapping[str, Any], where: str, organisations: Mapping[str, Organisation]
+) -> Organisation:
+    if "organisation" in entry:
+        return organisations[_choice(entry, "organisation", where, sorted(organisations))]
+    if len(organisations) == 1:
+        return next(iter(organisations.values()))
+    raise _error(
+        f"{where}.organisation",
+        "the certificate does not say whose it is",
+        "nothing",
+        "one of " + (", ".join(sorted(organisations)) or "the organisations in organisations.yml"),
+    )
+
+
+def _purposes(raw: object, where: str) -> frozenset[str]:
+    if not isinstance(raw, list) or not raw or not all(item in PURPOSES for item in raw):
+        raise _error(
+            f"{where}.purposes",
+            "the purposes are not usable",
+            raw,
+            "a list out of " + ", ".join(PURPOSES),
+        )
+    return frozenset(str(item) for item in raw)
+
+
+def _table_3(
+    policy: Policy, organisation: Organisation, purposes: frozenset[str], where: str
+) -> None:
+    party = policy.parties.get(organisation.party)
+    allowed = party.purposes if party else frozenset()
+    title = party.title if party else organisation.party
+    if not purposes <= allowed:
+        raise PkiError(
+            f"a {title} may not hold a certificate for {' and '.join(sorted(purposes - allowed))}",
+            rule="DIP-5.5-TABLE3",
+            found=", ".join(sorted(purposes)),
+            expected=", ".join(sorted(allowed)) or "none",
+            where=f"group_vars/all/{where}.purposes",
+            next_step="correct the purposes, or the organisation's party in organisations.yml",
+        )
+    if len(purposes) > 1 and party is not None and not party.dual:
+        raise PkiError(
+            f"a {title} may not use one certificate for both purposes",
+            rule="DIP-5.5-DCP-NO-DUAL",
+            found=", ".join(sorted(purposes)),
+            expected="one purpose per certificate",
+            where=f"group_vars/all/{where}.purposes",
+            next_step="declare one certificate per purpose",
+        )
+
+
+def _trust_of(
+    policy: str, environment_class: str, where: str, trust: Mapping[str, TrustSet]
+) -> str:
+    for name, item in trust.items():
+        if (item.policy, item.environment_class) == (policy, environment_class):
+            return name
+    raise _error(
+        "trust.yml: trust",
+        f"no trust anchor is pinned for {policy} {environment_class}",
+        ", ".join(
+            f"{name} ({item.policy} {item.environment_class})" for name, item in trust.items()
+        )
+        or "nothing",
+        f"a trust set with policy {policy} and environment_class {environment_class}",
+        f"add the CA files with their SHA-256 to trust.yml; {where} needs them",
+    )
+
+
+def _refuse_twin(
+    entry: Certificate, known: Mapping[str, Certificate], index: int, problems: list[PkiError]
+) -> None:
+    """DIP-11-DUPLICATES: the same name, or the same request under two names, is refused."""
+    where = f"certificates.yml: certificates[{index}] ({entry.name})"
+    if entry.name in known:
+        problems.append(
+            _error(
+                f"{where}.name", "two certificates have this name", entry.name, "a name of its own"
+            )
+        )
+        return
+    for other in known.values():
+        same = (
+            other.organisation.key == entry.organisation.key
+            and other.environment_class == entry.environment_class
+            and other.common_name == entry.common_name
+            and other.hosts == entry.hosts
+            and other.purposes & entry.purposes
+        )
+        if same:
+            problems.append(
+                PkiError(
+                    f"{entry.name} asks for what {other.name} already asks for",
+                    rule="DIP-11-DUPLICATES",
+                    found=f"{entry.common_name} for {', '.join(sorted(entry.purposes))}",
+                    expected="one request per organisation, environment class, purpose and common name",
+                    where=f"group_vars/all/{where}",
+                    next_step="remove one of the two entries",
+                )
+            )
