@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The public state in git: one directory per certificate and key version.
+
+``<certificates_dir>/<name>/<version>/`` holds ``request.csr request.yml submission.txt``,
+then ``reply.*`` from a person, then ``certificate.pem chain.pem accepted.yml`` from us, or
+``outcome.yml`` for a request that was rejected or withdrawn. This file is the edge that
+reads and writes them; it judges nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import PkiError
+from .plan import Accepted, Intent, Requested, Version
+
+SCHEMA = 1
+OUTCOMES = ("rejected", "withdrawn")
+MAXIMUM_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFiles:
+    """The bytes of one version directory; None for what is not there."""
+
+    path: Path
+    number: int
+    request: bytes | None
+    request_record: Mapping[str, Any] | None
+    replies: tuple[tuple[str, bytes], ...]
+    certificate: bytes | None
+    chain: bytes | None
+    accepted_record: Mapping[str, Any] | None
+    outcome_record: Mapping[str, Any] | None
+
+    @property
+    def presented(self) -> tuple[bytes, ...]:
+        """What is to be judged: the kept certificate and chain, else what was pasted.
+
+        A record without its certificate falls back to the reply: ``accepted.yml`` is
+        never a permission.
+        """
+        if self.certificate is not None:
+            return (self.certificate,) if self.chain is None else (self.certificate, self.chain)
+        return tuple(content for _, content in self.replies)
+
+
+def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
+    """Every version directory of a certificate, oldest first; empty when there is none."""
+    base = Path(directory) / name
+    if not base.is_dir():
+        return ()
+    found = []
+    for entry in base.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if not (entry.is_dir() and entry.name.isdecimal() and str(int(entry.name)) == entry.name):
+            raise PkiError(
+                f"{name}: {entry.name} is not a version directory",
+                rule="STATE-LAYOUT",
+                found=entry.name,
+                expected="directories named 1, 2, 3 ...",
+                where=str(entry),
+                next_step="move it elsewhere; only key versions live here",
+            )
+        found.append(_read_version(entry))
+    return tuple(sorted(found, key=lambda files: files.number))
+
+
+def _read_version(path: Path) -> VersionFiles:
+    replies = sorted(entry for entry in path.glob("reply.*") if entry.is_file())
+    return VersionFiles(
+        path=path,
+        number=int(path.name),
+        request=_bytes(path / "request.csr"),
+        request_record=_record(path / "request.yml"),
+        replies=tuple((entry.name, _bytes(entry) or b"") for entry in replies),
+        certificate=_bytes(path / "certificate.pem"),
+        chain=_bytes(path / "chain.pem"),
+        accepted_record=_record(path / "accepted.yml"),
+        outcome_record=_record(path / "outcome.yml"),
+    )
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        size = path.stat().st_size
+        if size > MAXIMUM_BYTES:
+            raise _unusable(path, f"{size} bytes", f"at most {MAXIMUM_BYTES} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise _unusable(path, exc.strerror or "unreadable", "a readable file") from exc
+
+
+def _record(path: Path) -> Mapping[str, Any] | None:
+    content = _bytes(path)
+    if content is None:
+        return None
+    try:
+        value = yaml.safe_load(content)
+    except yaml.YAMLError as exc:
+        raise _unusable(path, "not YAML", "a YAML map") from exc
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise _unusable(path, "another schema", f"a map with schema: {SCHEMA}")
+    return value
+
+
+def _unusable(path: Path, found: str, expected: str) -> PkiError:
+    return PkiError(
+        f"{path.name} cannot be used",
+        rule="STATE-FILE",
+        found=found,
+        expected=expected,
+        where=str(path),
+        next_step="restore the file from git; nothing was changed",
+    )
+
+
+def observed_version(files: VersionFiles, revoked: Mapping[str, datetime] | None = None) -> Version:
+    """One directory as the plan sees it; ``revoked`` maps serials to revocation times."""
+    outcome = files.outcome_record
+    return Version(
+        number=files.number,
+        requested=_requested(files),
+        has_reply=bool(files.replies),
+        accepted=_accepted(files, revoked or {}),
+        outcome=_outcome(files) if outcome else None,
+        outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
+    )
+
+
+def _requested(files: VersionFiles) -> Requested | None:
+    record, path = files.request_record, files.path / "request.yml"
+    if record is None or files.request is None:
+        return None
+    return Requested(
+        intent=intent(record, path),
+        spki_sha256=str(_field(_field(record, "key", path), "spki_sha256", path)),
+        created=_moment(record, "created", path),
+    )
+
+
+def intent(record: Mapping[str, Any], path: Path) -> Intent:
+    """What a request record asks for."""
+    return Intent(
+        common_name=str(_field(record, "common_name", path)),
+        subject={str(k): str(v) for k, v in dict(_field(record, "subject", path)).items()},
+        purposes=frozenset(str(item) for item in _field(record, "purposes", path)),
+        policy=str(_field(record, "policy", path)),
+    )
+
+
+def _accepted(files: VersionFiles, revoked: Mapping[str, datetime]) -> Accepted | None:
+    record, path = files.accepted_record, files.path / "accepted.yml"
+    if record is None or files.certificate is None:
+        return None
+    serial = str(_field(record, "serial", path))
+    return Accepted(
+        serial=serial,
+        not_before=_moment(record, "not_before", path),
+        not_after=_moment(record, "not_after", path),
+        accepted_at=_moment(record, "accepted_at", path),
+        revoked_at=revoked.get(serial),
+    )
+
+
+def _outcome(files: VersionFiles) -> str:
+    path = files.path / "outcome.yml"
+    value = str(_field(files.outcome_record or {}, "outcome", path))
+    if value not in OUTCOMES:
+        raise _unusable(path, value, " or ".join(OUTCOMES))
+    return value
+
+
+def _field(record: Any, key: str, path: Path) -> Any:
+    if not isinstance(record, Mapping) or key not in record:
+        raise _unusable(path, f"no {key}", f"a record with {key}")
+    return record[key]
+
+
+def _moment(record: Mapping[str, Any], key: str, path: Path) -> datetime:
+    value = _field(record, key, path)
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    try:
+        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError as exc:
+        raise _unusable(path, f"{key}: {value}", "a date in ISO 8601") from exc
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def iso(moment: datetime) -> str:
+    """A moment as every record of ours writes it: UTC, whole seconds, ``Z``."""
+    return moment.astimezone(timezone.utc).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def dump(record: Mapping[str, Any]) -> bytes:
+    """A record as YAML, keys in the order given, the same bytes for the same values."""
+    text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=100)
+    return f"---\n{text}".encode()
+
+
+def differing(directory: Path, wanted: Mapping[str, bytes]) -> Iterable[str]:
+    """Names of the files in ``wanted`` whose bytes on disk are not those, in order."""
+    return [name for name, content in wanted.items() if _bytes(directory / name) != content]
+
+
+def write(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Write public files (0644), each by rename, in the order given, durably.
+
+    The order is the caller's promise: a reader that finds the last file finds all of them.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        _replace(directory / name, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
