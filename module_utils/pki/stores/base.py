@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every key store offers: values that describe a key, and one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from ..vault import WrapInfo
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of a key. It is made once and never changes.
+
+    Attributes:
+        number: 1 for the first.
+        created: aware UTC time at which the store made it.
+        spki_der: the public key (SubjectPublicKeyInfo, DER).
+    """
+
+    number: int
+    created: datetime
+    spki_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What a store tells of a key; nothing in it is secret.
+
+    Attributes:
+        name: the certificate's name.
+        type: the store's word for the algorithm ("rsa-4096").
+        exportable: whether the private half may ever leave the store.
+        versions: by number. Versions that the store no longer serves are absent, and
+            so are those of a key that no certificate can be made for (a cipher's key).
+    """
+
+    name: str
+    type: str
+    exportable: bool
+    versions: Mapping[int, KeyVersion]
+
+
+class KeyStore(Protocol):
+    """A place where keys are born and stay.
+
+    Every method raises ``PkiError``; a store that cannot do one of these things says
+    so in words (rule KEY-OPERATION) and does nothing.
+    """
+
+    def names(self) -> frozenset[str]:
+        """Names of all keys, in one call."""
+        ...
+
+    def describe(self, name: str) -> KeyRecord | None:
+        """A key as it is, None when there is none."""
+        ...
+
+    def ensure(self, name: str, version: int) -> KeyRecord:
+        """Make the key, or new versions of it, until ``version`` is its newest one."""
+        ...
+
+    def signing_key(self, name: str, version: int) -> rsa.RSAPrivateKey:
+        """A handle that signs with this version wherever ``cryptography`` wants a key."""
+        ...
+
+    def release_path(self, name: str, version: int) -> str:
+        """Where the private half is released; the receiver compares it."""
+        ...
+
+    def wrap(self, name: str, version: int, ttl: int) -> WrapInfo:
+        """A single-use token for the private half that lives ``ttl`` seconds."""
+        ...

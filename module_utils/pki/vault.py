@@ -1,0 +1,506 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One client for HashiCorp Vault and OpenBao; the only file that speaks HTTP to them.
+
+It stands on hvac's adapter rather than on ``hvac.Client``: the latter fills gaps from
+``VAULT_*`` variables and a token file in the home directory behind our back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import requests
+import urllib3.exceptions
+from hvac.adapters import RawAdapter  # type: ignore[import-untyped]
+
+from . import vault_faults as faults
+from .errors import PkiError
+from .vault_settings import Settings, read_secret
+
+__all__ = ["Client", "Settings", "WrapInfo"]
+
+CONNECT_SECONDS = 10.0
+REVOKE_SECONDS = 5.0
+FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 0.2, 1.6, 3.0
+# Vault answers a LIST of nothing, and a read of nothing, with 404 and no words.
+NOT_FOUND = 404
+# These verdicts are Vault's own only when they come as JSON; else a proxy spoke.
+WORDS_OF_VAULT = (faults.NOT_FOUND, faults.REQUEST, faults.DENIED)
+BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
+PATH = re.compile(r"[A-Za-z0-9_.@:=+~-]+(/[A-Za-z0-9_.@:=+~-]+)*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class WrapInfo:
+    """A single-use token that stands for an answer nobody has seen yet.
+
+    Attributes:
+        token: opens the wrapped answer once; never shown.
+        creation_path: Vault path whose answer is inside; the opener must compare it.
+        ttl: seconds the token lives.
+        creation_time: aware time of the wrapping.
+        accessor: names the token in the audit log without being it.
+    """
+
+    token: str = field(repr=False)
+    creation_path: str
+    ttl: int
+    creation_time: datetime
+    accessor: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request. ``idempotent``: sending it twice does no more than sending it once."""
+
+    method: str
+    path: str
+    idempotent: bool
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    wrap_ttl: int | None = None
+    authenticated: bool = True
+    # Statuses whose JSON is the answer, although HTTP calls them errors.
+    accepted: frozenset[int] = frozenset()
+
+
+class Client:
+    """A session with Vault: logs in when first needed, revokes its token at the end.
+
+    Use it as a context manager; threads may share it. Every failure is a ``PkiError``
+    whose rule begins with ``VAULT-``. No token, credential or request body is ever part
+    of one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = requests.Session()
+        # The environment must not add credentials (.netrc), proxies or other CA files.
+        self._session.trust_env = False
+        # On the session, not on the adapter: hvac prefers what the session says.
+        self._session.verify = settings.ca_cert or True
+        self._adapter = RawAdapter(
+            base_uri=settings.addresses[0],
+            timeout=(min(CONNECT_SECONDS, settings.timeout), settings.timeout),
+            # A redirect would carry the token to a host that nobody configured.
+            allow_redirects=False,
+            session=self._session,
+            namespace=settings.namespace,
+        )
+        self._turn = 0
+        self._lock = threading.Lock()
+        self._own_token = False
+        self._ca_checked = False
+        self._closed = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._settings!r})"
+
+    # What callers use
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """The ``data`` at a path; None when there is nothing (the mount must exist)."""
+        answer = self._send(_Call("get", _checked(path), True, accepted=frozenset({NOT_FOUND})))
+        return None if answer is None else _data(answer)
+
+    def list(self, path: str) -> list[str]:
+        """The names below a path; empty when there are none."""
+        answer = self._send(_Call("list", _checked(path), True, accepted=frozenset({NOT_FOUND})))
+        return [] if answer is None else [str(key) for key in _data(answer).get("keys") or ()]
+
+    def write(
+        self, path: str, data: Mapping[str, Any] | None = None, idempotent: bool = False
+    ) -> dict[str, Any]:
+        """Write and return the answer's ``data`` ({} when it has none).
+
+        Without ``idempotent`` a call is repeated only when the server surely never
+        acted on it.
+        """
+        answer = self._send(_Call("post", _checked(path), idempotent, body=_plain(data or {})))
+        return _data(answer or {})
+
+    def wrap(self, path: str, ttl_seconds: int) -> WrapInfo:
+        """Read a path into a single-use token that lives ``ttl_seconds``.
+
+        Not idempotent: a second token, made because the first one's answer was lost,
+        would look like theft in the audit log.
+        """
+        call = _Call("get", _checked(path), False, wrap_ttl=int(ttl_seconds))
+        answer = self._send(call) or {}
+        info = answer.get("wrap_info")
+        if not isinstance(info, Mapping) or not info.get("token"):
+            # The answer may hold the very key: nothing of it is looked at or shown.
+            raise self._fault(faults.NOT_WRAPPED, "no wrap_info", call).error
+        return WrapInfo(
+            token=str(info["token"]),
+            creation_path=str(info["creation_path"]),
+            ttl=int(info["ttl"]),
+            creation_time=datetime.fromisoformat(str(info["creation_time"])),
+            accessor=str(info.get("accessor", "")),
+        )
+
+    def health(self) -> dict[str, Any]:
+        """The server's own words on its state (initialized, sealed, standby, version).
+
+        Sealed and standby are answers here, not errors, and no login is needed.
+        """
+        states = frozenset({429, 472, 473, 501, 503})
+        call = _Call("get", "sys/health", True, authenticated=False, accepted=states)
+        return self._send(call) or {}
+
+    def capabilities(self, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """What this token may do on each path, asked without side effects."""
+        wanted = [_checked(path) for path in paths]
+        answer = self.write("sys/capabilities-self", {"paths": wanted}, idempotent=True)
+        return {path: tuple(map(str, answer.get(path) or ("deny",))) for path in wanted}
+
+    def close(self) -> None:
+        """Revoke the token this client logged in for, as far as the server listens.
+
+        A token that was handed to us is left alone: others may hold it too. Tokens made
+        by :meth:`wrap` live on, they are not children of this one.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._own_token:
+            call = _Call("post", "auth/token/revoke-self", False, body={})
+            self._attempt(call, timeout=REVOKE_SECONDS)
+        self._adapter.token = None
+        self._session.close()
+
+    # Sending
+
+    def _send(self, call: _Call) -> dict[str, Any] | None:
+        """Send with login, retries and address rotation. None: accepted and empty."""
+        if self._closed:
+            raise RuntimeError("this Vault client is closed")
+        begun, attempts, renewed = time.monotonic(), 0, False
+        while True:
+            if call.authenticated:
+                self._login()
+            answer = self._attempt(call)
+            if not isinstance(answer, faults.Fault):
+                return answer
+            if answer.error.rule == faults.DENIED.rule and call.authenticated:
+                # A denied call did nothing, so it may be sent again by a fresh token.
+                if renewed or not self._forget_dead_token():
+                    raise self._explain_denial(call, answer)
+                renewed = True
+                continue
+            attempts += 1
+            if not self._wait_for_next(answer, call, begun, attempts):
+                raise self._with_addresses(answer.error)
+
+    def _wait_for_next(self, fault: faults.Fault, call: _Call, begun: float, attempts: int) -> bool:
+        """Turn to the next address; pause after each round. False: give up."""
+        if not faults.may_repeat(fault.retry, idempotent=call.idempotent):
+            return False
+        count = len(self._settings.addresses)
+        rounds = attempts // count
+        pause = 0.0
+        if attempts % count == 0:
+            pause = min(FIRST_PAUSE * PAUSE_FACTOR ** (rounds - 1), LONGEST_PAUSE)
+        patience = min(fault.patience, self._settings.patience)
+        # Every address gets its chance, however long the first ones took to fail.
+        if attempts >= count and time.monotonic() - begun + pause > patience:
+            return False
+        self._turn = (self._turn + 1) % count
+        self._adapter.base_uri = self._settings.addresses[self._turn]
+        time.sleep(pause)
+        return True
+
+    def _attempt(
+        self, call: _Call, timeout: float | None = None
+    ) -> dict[str, Any] | faults.Fault | None:
+        """One request, and every way it can fail as a value.
+
+        A value, because a raised error would drag along the HTTP library's exception,
+        which holds the request with its headers and body.
+        """
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        if call.body is not None:
+            options["json"] = dict(call.body)
+        if call.wrap_ttl is not None:
+            options["wrap_ttl"] = f"{call.wrap_ttl}s"
+        try:
+            self._check_ca_file()
+            response = self._adapter.request(
+                call.method, f"/v1/{call.path}", raise_exception=False, **options
+            )
+        except requests.exceptions.RequestException as exc:
+            return self._fault(*_connection_fault(exc), call)
+        except PkiError as error:
+            return faults.Fault(error, faults.Retry.NEVER, 0.0)
+        return self._judge(call, response)
+
+    def _judge(
+        self, call: _Call, response: requests.Response
+    ) -> dict[str, Any] | faults.Fault | None:
+        status = response.status_code
+        if status == requests.codes.no_content:
+            return {}
+        document = _document(response)
+        if response.ok and not response.is_redirect:
+            if document is None:
+                return self._fault(faults.ANSWER, f"HTTP {status} without a JSON object", call)
+            return document
+        errors = _errors(document)
+        if status == NOT_FOUND and document is not None and not errors:
+            nothing = self._fault(faults.NOT_FOUND, "HTTP 404", call)
+            return None if status in call.accepted else nothing
+        if status in call.accepted and document is not None and status != NOT_FOUND:
+            return document
+        kind = faults.classify(status, errors or [_prose(response)])
+        if document is None and kind in WORDS_OF_VAULT:
+            kind = faults.ANSWER
+        words = faults.quote(errors, self._known_secrets())
+        return self._fault(kind, f"HTTP {status}" + (f": {words}" if words else ""), call)
+
+    def _fault(
+        self, kind: faults.Kind, found: str, call: _Call, expected: str = ""
+    ) -> faults.Fault:
+        return faults.fault(kind, found, self._where(call.path), expected=expected)
+
+    def _where(self, path: str) -> str:
+        namespace = self._settings.namespace
+        suffix = f" (namespace {namespace})" if namespace else ""
+        return f"{self._adapter.base_uri}/v1/{path}{suffix}"
+
+    def _with_addresses(self, error: PkiError) -> PkiError:
+        """Name every address that was tried, when there was more than one."""
+        addresses = self._settings.addresses
+        if len(addresses) > 1:
+            error.found = f"{error.found}; addresses given: {', '.join(addresses)}"
+        return error
+
+    def _known_secrets(self) -> Iterator[str]:
+        for secret in (self._adapter.token, self._settings.token):
+            if secret:
+                yield str(secret)
+
+    def _check_ca_file(self) -> None:
+        """Read the pinned CA file ourselves: the HTTP library's complaint names no option."""
+        path = self._settings.ca_cert
+        if self._ca_checked or path is None:
+            return
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        found = ""
+        try:
+            context.load_verify_locations(cafile=path)
+        except ssl.SSLError:
+            found = "no PEM certificate in it"
+        except OSError as error:
+            found = os.strerror(error.errno or 0)
+        if found:
+            raise faults.fault(faults.BAD_CA_FILE, found, path).error
+        self._ca_checked = True
+
+    # Identity
+
+    def _login(self) -> None:
+        with self._lock:
+            if self._adapter.token:
+                return
+            settings = self._settings
+            if settings.auth_method == "token":
+                self._adapter.token = settings.token or read_secret(
+                    settings.token_file or "", "token_file"
+                )
+                return
+            # Read now, not earlier: a secret that is not in memory cannot leak from it.
+            body = {
+                "role_id": read_secret(settings.role_id_file or "", "role_id_file"),
+                "secret_id": read_secret(settings.secret_id_file or "", "secret_id_file"),
+            }
+            self._adapter.token = self._approle_token(body)
+            self._own_token = True
+
+    def _approle_token(self, body: Mapping[str, str]) -> str:
+        # Not idempotent: a lost answer may have used up a single-use secret id.
+        call = _Call("post", "auth/approle/login", False, body=body, authenticated=False)
+        try:
+            answer = self._send(call) or {}
+        except PkiError as error:
+            if error.rule not in ("VAULT-DENIED", "VAULT-REQUEST", "VAULT-NO-MOUNT"):
+                raise
+            refused = self._fault(faults.LOGIN, error.found, call).error
+        else:
+            token = (answer.get("auth") or {}).get("client_token")
+            if token:
+                return str(token)
+            refused = self._fault(faults.ANSWER, "a login answer without a token", call).error
+        raise refused
+
+    def _forget_dead_token(self) -> bool:
+        """True when the token is dead and a login could bring a new one.
+
+        Vault says "permission denied" to a bad token and to a good token alike; only a
+        token that may not even look at itself is a bad one.
+        """
+        if self._settings.auth_method != "approle" or self._token_facts() is not None:
+            return False
+        with self._lock:
+            self._adapter.token = None
+            self._own_token = False
+        return True
+
+    def _token_facts(self) -> Mapping[str, Any] | None:
+        """What the server knows of our token; None when it denies it even that."""
+        answer = self._attempt(_Call("get", "auth/token/lookup-self", True))
+        if isinstance(answer, faults.Fault):
+            return None if answer.error.rule == faults.DENIED.rule else {}
+        return _data(answer or {})
+
+    def _explain_denial(self, call: _Call, denial: faults.Fault) -> PkiError:
+        facts = self._token_facts()
+        if facts is None:
+            return PkiError(
+                "Vault does not know the token",
+                rule="VAULT-TOKEN",
+                found=f"{denial.error.found}, also for the token's look at itself",
+                expected="a valid token whose role includes the default policy",
+                where=denial.error.where,
+                next_step="the token is wrong, expired or revoked: issue a new one",
+            )
+        needed = faults.CAPABILITY[call.method]
+        held = self._held(call.path)
+        may = any(word in held for word in needed.split(" or "))
+        expected = f"capability {needed} on {call.path}"
+        if may and call.wrap_ttl is not None:
+            expected = f"a wrapping time the policy allows (asked for {call.wrap_ttl} s)"
+        elif may:
+            expected = "parameters the policy allows, or a wrapped answer where it demands one"
+        error = self._fault(faults.DENIED, "", call, expected).error
+        policies = ", ".join(map(str, facts.get("policies") or ())) or "unknown"
+        words = ", ".join(held) or "unknown"
+        error.found = f"{denial.error.found}; token's policies: {policies}; it may: {words}"
+        return error
+
+    def _held(self, path: str) -> tuple[str, ...]:
+        call = _Call("post", "sys/capabilities-self", True, body={"paths": [path]})
+        answer = self._attempt(call)
+        if isinstance(answer, faults.Fault) or answer is None:
+            return ()
+        return tuple(map(str, _data(answer).get(path) or ()))
+
+
+# Values in, values out
+
+
+def _checked(path: str) -> str:
+    """A Vault path that means what it says, without a leading or trailing slash."""
+    text = str(path).strip("/")
+    if not PATH.fullmatch(text) or any(part in (".", "..") for part in text.split("/")):
+        raise PkiError(
+            "a Vault path has characters that do not belong there",
+            rule="VAULT-PATH",
+            found=repr(text),
+            expected="names of letters, digits and . _ - @ : = + ~ between slashes",
+            where="Vault path",
+            next_step="correct the name it is made of",
+        )
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """Built-in types only: Ansible's tagged values stop at this border."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _document(response: requests.Response) -> dict[str, Any] | None:
+    try:
+        document = response.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _data(answer: Mapping[str, Any]) -> dict[str, Any]:
+    data = answer.get("data")
+    return dict(data) if isinstance(data, Mapping) else {}
+
+
+def _errors(document: Mapping[str, Any] | None) -> list[str]:
+    errors = document.get("errors") if document is not None else None
+    return [str(error) for error in errors] if isinstance(errors, list) else []
+
+
+def _prose(response: requests.Response) -> str:
+    """The beginning of an answer that is no JSON: looked at, never shown."""
+    return response.text[: faults.MAX_QUOTED]
+
+
+def _connection_fault(
+    exc: requests.exceptions.RequestException,
+) -> tuple[faults.Kind, str]:
+    """The meaning of a request without an answer. Order: special before general."""
+    causes = tuple(_chain(exc))
+    if isinstance(exc, requests.exceptions.SSLError):
+        return _tls_fault(causes)
+    if isinstance(exc, requests.exceptions.ReadTimeout):
+        return faults.TIMEOUT, "silence until the timeout"
+    if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
+        return faults.UNREACHABLE, "the host name does not resolve"
+    if any(isinstance(cause, urllib3.exceptions.ConnectTimeoutError) for cause in causes):
+        return faults.UNREACHABLE, "no connection within the time allowed"
+    reason = _system_reason(causes)
+    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
+        return faults.UNREACHABLE, reason or "no connection"
+    if isinstance(exc, BROKEN):
+        return faults.LOST, reason or "connection closed by the server"
+    return faults.ANSWER, type(exc).__name__
+
+
+def _tls_fault(causes: Iterable[BaseException]) -> tuple[faults.Kind, str]:
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return faults.UNTRUSTED, str(cause.verify_message)
+    for cause in causes:
+        reason = getattr(cause, "reason", None)
+        if isinstance(cause, ssl.SSLError) and isinstance(reason, str):
+            plain = reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+            return (faults.SPEAKS_HTTP if plain else faults.UNTRUSTED), reason.lower()
+    return faults.UNTRUSTED, "the TLS handshake failed"
+
+
+def _system_reason(causes: Iterable[BaseException]) -> str:
+    numbers = (cause.errno for cause in causes if isinstance(cause, OSError))
+    return next((os.strerror(number).lower() for number in numbers if number), "")
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """An exception and all it was made from, each once."""
+    seen: set[int] = set()
+    waiting: list[object] = [exc]
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [*current.args, getattr(current, "reason", None)]
+        waiting += [current.__cause__, current.__context__]

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the integration tests: servers that really run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from openbao_server import OpenBao
+
+
+@pytest.fixture(scope="session")
+def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """One OpenBao for the whole session. Tests keep apart by key names of their own."""
+    server = OpenBao(tmp_path_factory.mktemp("openbao"))
+    server.prepare()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
