@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from . import public_state, reply
+from . import public_state, reply, session
 from .errors import PkiError
 from .inventory import Declared
+from .plan import Kind
 from .policy import Policy
 from .public_state import VersionFiles
 from .trust_files import LoadedTrust
@@ -164,4 +165,36 @@ def _named(name: str, where: str, exc: PkiError) -> PkiError:
         expected=exc.expected,
         where=where,
         next_step=exc.next_step,
+    )
+
+
+def wanted(actions: Iterable[Mapping[str, object]]) -> list[Key]:
+    """Certificate and version of every action that needs a judged certificate."""
+    kinds = {Kind.ACCEPT.value, Kind.DEPLOY.value}
+    pairs = [
+        (str(action["certificate"]), int(str(action["version"])))
+        for action in actions
+        if action["kind"] in kinds
+    ]
+    return list(dict.fromkeys(pairs))
+
+
+def digests(by_certificate: Mapping[str, Mapping[str, str]]) -> dict[Key, str]:
+    """The plan's ``key_digests`` as acceptance looks them up."""
+    return {
+        (str(name), int(number)): str(digest)
+        for name, versions in by_certificate.items()
+        for number, digest in versions.items()
+    }
+
+
+def evidence(inputs: session.Inputs, keys: Mapping[Key, str]) -> Evidence:
+    """Everything a run judges with: policies, pinned CAs, cached CRLs, the stores' keys."""
+    sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
+    return Evidence(
+        policies=inputs.policies,
+        trust=inputs.trust,
+        crls={name: crls.crls for name, crls in sets.items()},
+        keys=keys,
+        now=inputs.now,
     )

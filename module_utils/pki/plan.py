@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import StrEnum
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Where a certificate is in its life (design section 3)."""
 
     ABSENT = "absent"
@@ -35,7 +35,7 @@ class State(str, Enum):
     SUPERSEDED = "superseded"
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why: one constant per check, for tests, JSON and dashboards."""
 
     KEY_LOST = "key_lost"
@@ -55,7 +55,7 @@ class Reason(str, Enum):
     NOT_YET_SERVED = "not_yet_served"
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a role can be told to do."""
 
     CREATE_KEY = "create_key"

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judge the replies and keep what is right."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_accept
+short_description: Judge certificates and record the accepted ones
+version_added: 0.1.0
+description:
+  - Judges every certificate that the plan wants accepted or deployed, against its own request, its key, the pinned CAs, revocation and the policy.
+  - A right reply is kept as C(certificate.pem), C(chain.pem) and C(accepted.yml) beside the request, for a person to commit.
+  - A wrong one changes nothing; it is returned in RV(refused) with rule, found, expected, where and next step, and the others go on.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the record of an accepted certificate.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: Directory that relative CA files are looked up in; the inventory's directory.
+    type: path
+    required: true
+  certificates_dir:
+    description: Directory of the requests, replies and certificates, one directory per version.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+  actions:
+    description: The plan's actions, as M(pki_plan) returned them; other kinds are passed over.
+    type: list
+    elements: dict
+    required: true
+  key_digests:
+    description: The stores' public key digests, as M(pki_plan) returned them.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Judge the replies
+  pki_accept:
+    actions: "{{ plan.actions }}"
+    key_digests: "{{ plan.key_digests }}"
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+"""
+
+RETURN = r"""
+accepted:
+  description: The certificates that may be used, with the directory to commit when it is new.
+  returned: success
+  type: list
+  elements: dict
+refused:
+  description: The certificates that may not be used, each with its error.
+  returned: success
+  type: list
+  elements: dict
+refusals:
+  description: The same, as text.
+  returned: success
+  type: list
+  elements: str
+sentences:
+  description: What was accepted and what there is to commit.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.pki import acceptance, accepted_record, report, session
+from ansible.module_utils.pki_ansible import run_module
+
+SPEC = {
+    "organisations": {"type": "dict", "required": True},
+    "certificates": {"type": "list", "elements": "dict", "required": True},
+    "trust": {"type": "dict", "required": True},
+    "policy_dir": {"type": "path", "required": True},
+    "base_dir": {"type": "path", "required": True},
+    "certificates_dir": {"type": "path", "required": True},
+    "crl_cache_dir": {"type": "path", "required": True},
+    "actions": {"type": "list", "elements": "dict", "required": True},
+    "key_digests": {"type": "dict", "required": True},
+}
+
+
+def handler(module):
+    inputs = session.load(module.params)
+    outcome = acceptance.run(
+        inputs.declared,
+        acceptance.wanted(module.params["actions"]),
+        inputs.certificates_dir,
+        acceptance.evidence(inputs, acceptance.digests(module.params["key_digests"])),
+    )
+    kept = [
+        accepted_record.keep(
+            inputs, name, outcome.files[(name, version)], accepted, save=not module.check_mode
+        )
+        for (name, version), accepted in outcome.accepted.items()
+    ]
+    return {
+        "changed": any(item.missing for item in kept),
+        "accepted": [item.as_result() for item in kept],
+        "refused": [
+            {
+                "certificate": refusal.certificate,
+                "version": refusal.version,
+                "error": refusal.error.as_result(),
+            }
+            for refusal in outcome.refused
+        ],
+        "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
+        "sentences": [item.sentence() for item in kept if item.missing],
+        "diff": [item.diff() for item in kept if item.missing],
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetch and verify the CRL of every pinned CA into the controller's cache."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_crl_fetch
+short_description: Fetch and verify CRLs on the controller
+version_added: 0.1.0
+description:
+  - Polls the CRL of every CA of every trust set from its configured locations, verifies it against the CA, and keeps it.
+  - A CRL that is worse than the cached one (unverified, expired, an older number) never replaces it.
+  - While the cached copy is fresh a failed poll is a warning; without a fresh copy it is in RV(problems).
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: none
+    description: CRLs are large and binary; the result names what changed.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: Directory that relative CA files are looked up in; the inventory's directory.
+    type: path
+    required: true
+  certificates_dir:
+    description: Directory of the requests, replies and certificates, one directory per version.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Fetch the CRLs
+  pki_crl_fetch:
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+"""
+
+RETURN = r"""
+sets:
+  description: One entry a trust set, with the PEM bundle of its CRLs.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{trust: dip-nonprod, complete: true, sha256: "…", next_update: "2026-01-02T00:00:00Z", fetched_at: "2026-01-01T00:00:00Z", pem: "…"}]
+problems:
+  description: Errors, as text, for CAs without a fresh CRL.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.pki import crl_cache, public_state, report, session
+from ansible.module_utils.pki_ansible import run_module
+
+SPEC = {
+    "organisations": {"type": "dict", "required": True},
+    "certificates": {"type": "list", "elements": "dict", "required": True},
+    "trust": {"type": "dict", "required": True},
+    "policy_dir": {"type": "path", "required": True},
+    "base_dir": {"type": "path", "required": True},
+    "certificates_dir": {"type": "path", "required": True},
+    "crl_cache_dir": {"type": "path", "required": True},
+}
+
+
+def as_result(crls):
+    """A CRL set as JSON types; CRLs are public."""
+    return {
+        "trust": crls.trust,
+        "complete": crls.complete,
+        "sha256": crls.sha256,
+        "pem": crls.pem.decode("ascii"),
+        "fetched_at": public_state.iso(crls.fetched_at) if crls.fetched_at else None,
+        "next_update": public_state.iso(crls.next_update) if crls.next_update else None,
+    }
+
+
+def handler(module):
+    inputs = session.load(module.params)
+    sets = []
+    for name, trust in inputs.trust.items():
+        rules = inputs.policies.get(inputs.declared.trust[name].policy)
+        if rules is None:  # a trust set that no certificate uses
+            continue
+        sets.append(
+            crl_cache.refresh(
+                trust,
+                inputs.crl_cache_dir,
+                now=inputs.now,
+                max_age=session.crl_max_age(rules),
+                save=not module.check_mode,
+            )
+        )
+    for warning in (warning for crls in sets for warning in crls.warnings):
+        module.warn("%s: %s (the cached CRL still serves)" % (warning.message, warning.found))
+    return {
+        "changed": any(crls.changed for crls in sets),
+        "sets": [as_result(crls) for crls in sets],
+        "problems": [
+            report.refusal(problem.as_result()) for crls in sets for problem in crls.problems
+        ],
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

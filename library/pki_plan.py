@@ -1,0 +1,204 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide the state and the next actions of every declared certificate."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_plan
+short_description: Plan every declared certificate
+version_added: 0.1.0
+description:
+  - Reads the inventory, the public files beside it, the keys in their stores and the cached CRLs,
+    and decides by an ordered chain of checks what every certificate's state is and what happens next.
+  - Changes nothing. What it returns in RV(actions) is what the other modules carry out.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: none
+    description: It changes nothing.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: Directory that relative CA files are looked up in; the inventory's directory.
+    type: path
+    required: true
+  certificates_dir:
+    description: Directory of the requests, replies and certificates, one directory per version.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+  vault:
+    description:
+      - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
+      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or V(token)),
+        C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
+      - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
+    type: dict
+    default: {}
+  endpoints:
+    description:
+      - Live listeners to look at, so that the plan knows which certificate each host serves.
+      - Nobody is asked when it is empty.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: Name of the certificate the listener is to serve.
+        type: str
+        required: true
+      host:
+        description: Name of the host, for the report.
+        type: str
+        required: true
+      address:
+        description: Address to connect to.
+        type: str
+        required: true
+      port:
+        description: Port to connect to.
+        type: int
+        required: true
+      server_name:
+        description: Name sent as SNI.
+        type: str
+        required: true
+  refused:
+    description: Certificates that were refused in this run, for the table.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Plan every certificate
+  pki_plan:
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+  register: plan
+"""
+
+RETURN = r"""
+actions:
+  description: What is to be done, in order; the only thing roles act on.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: create_key, certificate: dip-nonprod, version: 1, reason: never_requested, hosts: gateways}]
+sentences:
+  description: What was found and what happens next, one sentence a certificate.
+  returned: success
+  type: list
+  elements: str
+table:
+  description: The table of all certificates, aligned.
+  returned: success
+  type: str
+status:
+  description: The same for machines, with a schema version.
+  returned: success
+  type: dict
+attention:
+  description: Certificates that cannot go on without a person's decision.
+  returned: success
+  type: list
+  elements: str
+key_digests:
+  description: SHA-256 of the public key of every key version, by certificate and version.
+  returned: success
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.pki import gather, probe, report, session
+from ansible.module_utils.pki_ansible import run_module
+
+ENDPOINT = {
+    "certificate": {"type": "str", "required": True},
+    "host": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "required": True},
+    "server_name": {"type": "str", "required": True},
+}
+SPEC = {
+    "organisations": {"type": "dict", "required": True},
+    "certificates": {"type": "list", "elements": "dict", "required": True},
+    "trust": {"type": "dict", "required": True},
+    "policy_dir": {"type": "path", "required": True},
+    "base_dir": {"type": "path", "required": True},
+    "certificates_dir": {"type": "path", "required": True},
+    "crl_cache_dir": {"type": "path", "required": True},
+    "vault": {"type": "dict", "default": {}},
+    "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
+    "refused": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def served(endpoints):
+    """Serial that each endpoint presents, by certificate and host; None if it does not answer."""
+    found = {}
+    for endpoint in endpoints:
+        seen = probe.served(endpoint["address"], endpoint["port"], endpoint["server_name"])
+        found.setdefault(str(endpoint["certificate"]), {})[str(endpoint["host"])] = (
+            seen.serial if seen else None
+        )
+    return found
+
+
+def handler(module):
+    inputs = session.load(module.params)
+    with session.vault(module.params["vault"], os.environ) as client:
+        keys = gather.keys(inputs, session.Stores(client, inputs.policies))
+    plans = gather.plans(inputs, keys, served(module.params["endpoints"]))
+    return {
+        "changed": False,
+        "actions": [report.action(action) for plan in plans for action in plan.actions],
+        "sentences": report.sentences(plans),
+        "table": report.table(plans, module.params["refused"]),
+        "status": report.status(plans, inputs.now),
+        "attention": [plan.name for plan in plans if plan.needs_person],
+        "key_digests": {
+            name: {str(number): version.spki_sha256 for number, version in versions.items()}
+            for name, versions in keys.items()
+        },
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

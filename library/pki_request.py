@@ -1,0 +1,199 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make missing keys where they belong and write the requests a human submits."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_request
+short_description: Make keys and write certificate requests
+version_added: 0.1.0
+description:
+  - Carries out the plan's actions V(create_key) and V(write_request), for all certificates in one call.
+  - The key is made inside its store and never leaves it; the request is signed there.
+  - The files depend on the key and the inventory entry alone, so that a second run, on any machine, writes the same bytes.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Says what would change and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the request files; they are public.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: Directory that relative CA files are looked up in; the inventory's directory.
+    type: path
+    required: true
+  certificates_dir:
+    description: Directory of the requests, replies and certificates, one directory per version.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+  vault:
+    description:
+      - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
+      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or V(token)),
+        C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
+      - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
+    type: dict
+    default: {}
+  actions:
+    description: The plan's actions, as M(pki_plan) returned them; other kinds are passed over.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Make keys and write requests
+  pki_request:
+    actions: "{{ plan.actions }}"
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+"""
+
+RETURN = r"""
+requests:
+  description: The requests, with the directory to commit.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{certificate: dip-nonprod, version: 1, directory: certificates/dip-nonprod/1, key: made, files: [request.csr]}]
+sentences:
+  description: What was done, one sentence a certificate.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+
+from ansible.module_utils.pki import public_state, request_stage, session
+from ansible.module_utils.pki_ansible import run_module
+
+SPEC = {
+    "organisations": {"type": "dict", "required": True},
+    "certificates": {"type": "list", "elements": "dict", "required": True},
+    "trust": {"type": "dict", "required": True},
+    "policy_dir": {"type": "path", "required": True},
+    "base_dir": {"type": "path", "required": True},
+    "certificates_dir": {"type": "path", "required": True},
+    "crl_cache_dir": {"type": "path", "required": True},
+    "vault": {"type": "dict", "default": {}},
+    "actions": {"type": "list", "elements": "dict", "required": True},
+}
+KINDS = ("create_key", "write_request")
+
+
+def wanted(actions):
+    """Certificate and version of every action of ours, once each, in order."""
+    pairs = [(str(a["certificate"]), int(a["version"])) for a in actions if a["kind"] in KINDS]
+    return list(dict.fromkeys(pairs))
+
+
+def carry_out(inputs, stores, name, version, check_mode):
+    """One certificate's request; in check mode nothing is made, and a new key is only announced."""
+    certificate = inputs.declared.certificates[name]
+    store = stores.of(certificate)
+    before = store.describe(name)
+    made = before is None or version not in before.versions
+    if made and check_mode:
+        return {
+            "certificate": name,
+            "version": version,
+            "directory": str(inputs.certificates_dir / name / str(version)),
+            "key": "would be made",
+            "files": ["request.csr", "submission.txt", "request.yml"],
+        }, None
+    record = store.ensure(name, version) if made else before
+    written = request_stage.build(
+        certificate,
+        inputs.policy_of(name),
+        store,
+        record,
+        version,
+        inputs.certificates_dir,
+    )
+    if written.missing and not check_mode:
+        public_state.write(written.directory, written.contents)
+    return {
+        "certificate": name,
+        "version": version,
+        "directory": str(written.directory),
+        "key": "made" if made else "present",
+        "files": list(written.missing),
+    }, written
+
+
+def difference(result, written):
+    """The public files as a diff; a key that is not made yet has no request to show."""
+    header = "%s v%s" % (result["certificate"], result["version"])
+    if written is None:
+        after = "a new key, and for %s:\n%s\n" % (header, "\n".join(result["files"]))
+    else:
+        after = "".join(written.contents[name].decode() for name in written.missing)
+    return {"before_header": header, "after_header": header, "before": "", "after": after}
+
+
+def sentence(result):
+    text = "%(certificate)s v%(version)s: key %(key)s" % result
+    if result["files"]:
+        return "%s; commit %s and submit the request" % (text, result["directory"])
+    return "%s; request unchanged" % text
+
+
+def handler(module):
+    inputs = session.load(module.params)
+    pairs = wanted(module.params["actions"])
+    results, diffs = [], []
+    if pairs:
+        with session.vault(module.params["vault"], os.environ) as client:
+            stores = session.Stores(client, inputs.policies)
+            for name, version in pairs:
+                result, written = carry_out(inputs, stores, name, version, module.check_mode)
+                results.append(result)
+                if result["files"]:
+                    diffs.append(difference(result, written))
+    return {
+        "changed": any(result["files"] or result["key"] != "present" for result in results),
+        "requests": results,
+        "sentences": [sentence(result) for result in results],
+        "diff": diffs,
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

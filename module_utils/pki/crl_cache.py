@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's CRL cache: fetch, verify, keep; never replace good with worse.
+
+An edge: network and files. What a CRL says is judged by :mod:`.revocation`. CRLs are
+fetched only from the locations configured beside a pinned CA, never from an address that
+an unverified certificate names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from . import public_state, revocation
+from .errors import PkiError
+from .trust_files import Ca, LoadedTrust
+
+TIMEOUT_SECONDS = 20
+MAXIMUM_BYTES = 64 * 1024 * 1024
+ATTEMPTS = 3
+FIRST_WAIT_SECONDS = 0.5
+
+Fetch = Callable[[str], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class CrlSet:
+    """The verified CRLs of every CA of a trust set.
+
+    ``crls`` are DER, in the order of ``LoadedTrust.authorities``; ``fetched_at`` is the oldest
+    successful poll, ``next_update`` the earliest end. ``warnings`` are polls that failed
+    while the cached copy still serves; ``problems`` are CAs without a usable CRL.
+    """
+
+    trust: str
+    crls: tuple[bytes, ...]
+    pem: bytes
+    fetched_at: datetime | None
+    next_update: datetime | None
+    changed: bool
+    warnings: tuple[PkiError, ...]
+    problems: tuple[PkiError, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every CA of the set has a verified, fresh CRL."""
+        return not self.problems
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the PEM bundle: the identity of the set."""
+        return hashlib.sha256(self.pem).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    info: revocation.CrlInfo
+    fetched_at: datetime
+
+
+def refresh(
+    trust: LoadedTrust,
+    cache_dir: str | Path,
+    *,
+    now: datetime,
+    max_age: timedelta,
+    fetch: Fetch | None = None,
+    save: bool = True,
+) -> CrlSet:
+    """Poll every CA's CRL and return the set; the cache is updated unless ``save`` is off."""
+    folder = Path(cache_dir) / trust.name
+    polls = _polls(folder)
+    source = fetch or download
+    kept: list[_Kept] = []
+    changed = False
+    warnings: list[PkiError] = []
+    problems: list[PkiError] = []
+    for ca in trust.authorities:
+        cached = _cached(folder, ca, polls, now, max_age)
+        fresh, error = _fetched(ca, cached, source, now)
+        if error is not None:
+            (warnings if cached else problems).append(error)
+        chosen = fresh or cached
+        if chosen is None:
+            continue
+        kept.append(chosen)
+        if cached is None or cached.info.sha256 != chosen.info.sha256:
+            changed = True
+            if save:
+                public_state.write(folder, {_file(ca): chosen.info.der})
+        polls[ca.sha256] = public_state.iso(chosen.fetched_at)
+    if save and kept:
+        public_state.write(folder, {"poll.json": json.dumps(polls, sort_keys=True).encode()})
+    return _set(trust.name, kept, changed, warnings, problems)
+
+
+def load(trust: LoadedTrust, cache_dir: str | Path, *, now: datetime, max_age: timedelta) -> CrlSet:
+    """The cached set as it is, verified again; no network."""
+    folder = Path(cache_dir) / trust.name
+    polls = _polls(folder)
+    kept: list[_Kept] = []
+    problems: list[PkiError] = []
+    for ca in trust.authorities:
+        cached = _cached(folder, ca, polls, now, max_age)
+        if cached is None:
+            problems.append(_no_crl(ca, "no fresh CRL in the cache", str(folder)))
+        else:
+            kept.append(cached)
+    return _set(trust.name, kept, False, [], problems)
+
+
+def _set(
+    name: str,
+    kept: list[_Kept],
+    changed: bool,
+    warnings: list[PkiError],
+    problems: list[PkiError],
+) -> CrlSet:
+    return CrlSet(
+        trust=name,
+        crls=tuple(item.info.der for item in kept),
+        pem=b"".join(revocation.to_pem(item.info.der) for item in kept),
+        fetched_at=min((item.fetched_at for item in kept), default=None),
+        next_update=min((item.info.next_update for item in kept), default=None),
+        changed=changed,
+        warnings=tuple(warnings),
+        problems=tuple(problems),
+    )
+
+
+def _file(ca: Ca) -> str:
+    return f"{ca.sha256[:16]}.crl"
+
+
+def _polls(folder: Path) -> dict[str, str]:
+    """Last successful poll per CA; a damaged record counts as never polled."""
+    try:
+        raw: Any = json.loads((folder / "poll.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in raw.items()} if isinstance(raw, dict) else {}
+
+
+def _cached(
+    folder: Path, ca: Ca, polls: Mapping[str, str], now: datetime, max_age: timedelta
+) -> _Kept | None:
+    """The cached CRL if it is still right and young enough; None for anything else."""
+    try:
+        content = (folder / _file(ca)).read_bytes()
+        fetched_at = datetime.fromisoformat(polls[ca.sha256].replace("Z", "+00:00"))
+        info = revocation.verify_crl(content, ca.der, now)
+    except (OSError, KeyError, ValueError, PkiError):
+        return None
+    age = now - fetched_at
+    return (
+        _Kept(info, fetched_at)
+        if timedelta(0) <= age + timedelta(minutes=5) and age <= max_age
+        else None
+    )
+
+
+def _fetched(
+    ca: Ca, cached: _Kept | None, source: Fetch, now: datetime
+) -> tuple[_Kept | None, PkiError | None]:
+    if not ca.crl_urls:
+        return None, _no_crl(ca, "no CRL location is configured", "group_vars/all/trust.yml")
+    error: PkiError | None = None
+    for url in ca.crl_urls:
+        try:
+            info = revocation.verify_crl(source(url), ca.der, now)
+            _not_older(ca, info, cached, url)
+        except PkiError as exc:
+            error = _at(exc, ca, url)
+            continue
+        return _Kept(info, now), None
+    return None, error
+
+
+def _not_older(ca: Ca, info: revocation.CrlInfo, cached: _Kept | None, url: str) -> None:
+    """A CRL number that goes back could bring a revoked certificate back to life."""
+    if cached is None or info.number is None or cached.info.number is None:
+        return
+    if info.number < cached.info.number:
+        raise PkiError(
+            f"the CRL of {ca.common_name} is older than the one in use",
+            rule="DIP-3.6.1-POLL",
+            found=f"CRL number {info.number}",
+            expected=f"at least {cached.info.number}",
+            where=url,
+            next_step="ask the CA why its CRL went back; the newer one stays in use",
+        )
+
+
+def _at(exc: PkiError, ca: Ca, url: str) -> PkiError:
+    return PkiError(
+        exc.message if ca.common_name in exc.message else f"{ca.common_name}: {exc.message}",
+        rule=exc.rule,
+        found=exc.found,
+        expected=exc.expected,
+        where=url,
+        next_step=exc.next_step,
+    )
+
+
+def _no_crl(ca: Ca, found: str, where: str) -> PkiError:
+    return PkiError(
+        f"there is no fresh CRL of {ca.common_name}",
+        rule="DIP-3.5.2.5-RP-CHECK",
+        found=found,
+        expected="a verified CRL of every CA in the chain",
+        where=where,
+        next_step="check the CRL location and the way to it, then run again",
+    )
+
+
+class _HttpOnly(urllib.request.HTTPRedirectHandler):
+    """Redirects stay on http and https."""
+
+    def redirect_request(self, *arguments: Any, **keywords: Any) -> Any:
+        request = super().redirect_request(*arguments, **keywords)
+        if request is not None and request.type not in ("http", "https"):
+            raise urllib.error.URLError(f"redirected to a {request.type} address")
+        return request
+
+
+def download(url: str) -> bytes:
+    """One CRL over http or https, bounded in time and size, with exponential backoff.
+
+    Raises PkiError CRL-FETCH (DIP-4.3.2-BACKOFF asks for the backoff).
+    """
+    wait = FIRST_WAIT_SECONDS
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _once(url)
+        except (OSError, ValueError) as exc:
+            permanent = isinstance(exc, urllib.error.HTTPError) and exc.code < 500
+            if attempt == ATTEMPTS or permanent or isinstance(exc, ValueError):
+                raise _fetch_error(url, exc, attempt) from exc
+        time.sleep(wait)
+        wait *= 2
+    raise AssertionError("unreachable")
+
+
+def _once(url: str) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("not an http or https address")
+    opener = urllib.request.build_opener(_HttpOnly)
+    with contextlib.closing(opener.open(url, timeout=TIMEOUT_SECONDS)) as answer:
+        content: bytes = answer.read(MAXIMUM_BYTES + 1)
+    if len(content) > MAXIMUM_BYTES:
+        raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
+    return content
+
+
+def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
+    if isinstance(exc, urllib.error.HTTPError):
+        found = f"HTTP {exc.code}"
+    elif isinstance(exc, urllib.error.URLError):
+        found = str(exc.reason)
+    else:
+        found = str(exc) or type(exc).__name__
+    return PkiError(
+        "the CRL could not be fetched",
+        rule="CRL-FETCH",
+        found=f"{found}, after {attempts} attempt{'s' if attempts > 1 else ''}",
+        expected="a CRL",
+        where=url,
+        next_step="check the address, the proxy and the firewall, then run again",
+    )

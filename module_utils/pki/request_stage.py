@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes keys where they belong and writes the request a human can submit.
+
+The files are a function of the key and the inventory entry: PKCS #1 signatures are
+deterministic and the only date is the key's creation. A fresh runner that finds the key
+but no files writes the very same bytes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from . import csr, policy, public_state, session, submission
+from .errors import PkiError
+from .inventory import Certificate
+from .policy import Policy
+from .reply import Expectation
+from .stores.base import KeyRecord, KeyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A request as it is to be on disk, and which of its files differ from that."""
+
+    certificate: str
+    version: int
+    directory: Path
+    contents: dict[str, bytes]
+    missing: tuple[str, ...]
+
+
+def build(
+    certificate: Certificate,
+    rules: Policy,
+    store: KeyStore,
+    record: KeyRecord,
+    version: int,
+    certificates_dir: Path,
+) -> Written:
+    """The request of one key version, judged by the policy before anyone sees it."""
+    key = store.signing_key(certificate.name, version)
+    request = csr.build(key, certificate.common_name, certificate.subject)
+    _judge(certificate, rules, request)
+    described = _record(certificate, record, version, request)
+    # The record comes last: a reader that finds it finds the other two complete.
+    contents = {
+        "request.csr": request,
+        "submission.txt": submission.text(certificate, described, request),
+        "request.yml": public_state.dump(described),
+    }
+    directory = certificates_dir / certificate.name / str(version)
+    return Written(
+        certificate=certificate.name,
+        version=version,
+        directory=directory,
+        contents=contents,
+        missing=tuple(public_state.differing(directory, contents)),
+    )
+
+
+def _judge(certificate: Certificate, rules: Policy, request: bytes) -> None:
+    expectation = Expectation(
+        common_name=certificate.common_name,
+        subject=certificate.subject,
+        purposes=certificate.purposes,
+        policy=certificate.policy,
+        environment=certificate.environment,
+    )
+    for finding in policy.failed(
+        rules.judge("request", csr.facts(csr.parse(request), expectation))
+    ):
+        raise PkiError(
+            f"{certificate.name}: {finding.message}",
+            rule=finding.rule,
+            found=finding.found,
+            expected=finding.expected,
+            where=f"{rules.document}, {finding.clause}",
+            next_step=finding.next_step,
+        )
+
+
+def _record(
+    certificate: Certificate, record: KeyRecord, version: int, request: bytes
+) -> dict[str, Any]:
+    key = record.versions[version]
+    return {
+        "schema": public_state.SCHEMA,
+        "certificate": certificate.name,
+        "version": version,
+        "organisation": certificate.organisation.key,
+        "policy": certificate.policy,
+        "environment": certificate.environment,
+        "common_name": certificate.common_name,
+        "subject": {name: certificate.subject[name] for name in ("O", "L", "ST", "C")},
+        "purposes": sorted(certificate.purposes),
+        "key": {
+            "store": certificate.store,
+            "mount": session.mount_of(certificate),
+            "name": certificate.name,
+            "version": version,
+            "type": record.type,
+            "spki_sha256": sha256(key.spki_der).hexdigest(),
+        },
+        "created": public_state.iso(key.created),
+        "request_sha256": sha256(request).hexdigest(),
+    }

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run's inputs, loaded and checked before anything else happens.
+
+Every controller module starts here, so that bad input has one voice and no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from . import crl_cache, inventory, policy_files, trust_files
+from .inventory import Certificate, Declared
+from .policy import Policy
+from .stores.base import KeyStore
+from .stores.transit import TransitStore, mount_for
+from .trust_files import LoadedTrust
+from .vault import Client
+from .vault_settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The declared inventory with its policies and pinned CAs."""
+
+    declared: Declared
+    policies: Mapping[str, Policy]
+    trust: Mapping[str, LoadedTrust]
+    certificates_dir: Path
+    crl_cache_dir: Path
+    now: datetime
+
+    def policy_of(self, certificate: str) -> Policy:
+        """The policy that a declared certificate follows."""
+        return self.policies[self.declared.certificates[certificate].policy]
+
+
+def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
+    """Inputs from a module's parameters; PkiError names file, field, found and expected."""
+    wanted = inventory.policy_names(params["certificates"])
+    policies = policy_files.load_policies(str(params["policy_dir"]), wanted)
+    declared = inventory.load(
+        organisations=params["organisations"],
+        certificates=params["certificates"],
+        trust=params["trust"],
+        policies=policies,
+    )
+    return Inputs(
+        declared=declared,
+        policies=policies,
+        trust=trust_files.load_all(declared, str(params["base_dir"])),
+        certificates_dir=Path(str(params["certificates_dir"])),
+        crl_cache_dir=Path(str(params["crl_cache_dir"])),
+        now=now or datetime.now(UTC),
+    )
+
+
+def crl_max_age(policy: Policy) -> timedelta:
+    """How old a cached CRL may be (DIP-3.5.2.6-CRL-TTL)."""
+    return timedelta(hours=policy.number("crl_max_age_hours"))
+
+
+def cached_crls(inputs: Inputs, trust_sets: Iterable[str]) -> dict[str, crl_cache.CrlSet]:
+    """The controller's CRLs of the named trust sets, verified again; no network."""
+    return {
+        name: crl_cache.load(
+            inputs.trust[name],
+            inputs.crl_cache_dir,
+            now=inputs.now,
+            max_age=crl_max_age(inputs.policies[inputs.declared.trust[name].policy]),
+        )
+        for name in sorted(set(trust_sets))
+    }
+
+
+@contextmanager
+def vault(options: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Client]:
+    """A logged-in client for the time of a block; its token ends with it."""
+    client = Client(Settings.resolve(options, environ))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+class Stores:
+    """The key stores that certificates live in, one object per mount and run."""
+
+    def __init__(self, client: Client, policies: Mapping[str, Policy]) -> None:
+        self._client = client
+        self._policies = policies
+        self._by_mount: dict[str, KeyStore] = {}
+
+    def of(self, certificate: Certificate) -> KeyStore:
+        """The store of a declared certificate: its class's TLS or signing mount."""
+        mount = mount_of(certificate)
+        if mount not in self._by_mount:
+            self._by_mount[mount] = TransitStore(
+                self._client,
+                mount,
+                key_type=key_type(self._policies[certificate.policy]),
+                exportable="mtls" in certificate.purposes,
+            )
+        return self._by_mount[mount]
+
+
+def mount_of(certificate: Certificate) -> str:
+    """The transit mount of a certificate's key (design decision 5)."""
+    return mount_for(certificate.environment_class, certificate.purposes)
+
+
+def key_type(policy: Policy) -> str:
+    """The store's word for the keys a policy wants made, for example ``rsa-4096``."""
+    return f"{str(policy.parameter('key_type')).lower()}-{policy.number('key_bits')}"
