@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every judge of certificates needs: exact bytes, digests, dates and words for them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+
+# What a hostile or damaged certificate makes the library raise when a part is first read.
+DECODE_ERRORS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def in_seconds(now: datetime) -> datetime:
+    """``now`` in whole seconds of UTC: certificates and CRLs know nothing finer.
+
+    Raises:
+        ValueError: a naive time, which is a fault of the caller and not of the reply.
+    """
+    if now.tzinfo is None:
+        raise ValueError("the clock must be an aware time")
+    return now.astimezone(UTC).replace(microsecond=0)
+
+
+def to_der(certificate: x509.Certificate) -> bytes:
+    """The certificate's exact bytes."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def sha256(certificate: x509.Certificate) -> str:
+    """Fingerprint: SHA-256 of the DER, lower-case hexadecimal."""
+    return hashlib.sha256(to_der(certificate)).hexdigest()
+
+
+def name_bytes(certificate: x509.Certificate, field: str) -> bytes:
+    """DER of subject or issuer; a name that cannot be decoded equals no other."""
+    try:
+        name = certificate.subject if field == "subject" else certificate.issuer
+        return name.public_bytes()
+    except DECODE_ERRORS:
+        return b"unreadable:" + field.encode() + to_der(certificate)
+
+
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's name and key are those that signed the certificate."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (*DECODE_ERRORS, InvalidSignature):
+        return False
+    return True
+
+
+def short(digest: str) -> str:
+    """A digest shortened for the eye, as in 3f9a…c1."""
+    return f"{digest[:4]}…{digest[-2:]}"
+
+
+def stamp(moment: datetime) -> str:
+    """A moment for messages, in UTC."""
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Just enough DER to see what a blob *is*, and to walk a Name without losing bytes.
+
+Certificates, requests and CRLs are parsed by ``cryptography``. This file serves the two
+places it cannot: telling a private key from noise even when the key is damaged, and
+keeping the string type of every name attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+INTEGER, OCTET_STRING, OID, UTF8_STRING, SEQUENCE, SET = 0x02, 0x04, 0x06, 0x0C, 0x30, 0x31
+_MAX_LENGTH_OCTETS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One tag-length-value: ``raw`` is all of it, ``content`` what the length spans."""
+
+    tag: int
+    content: bytes
+    raw: bytes
+
+
+def element(data: bytes, offset: int = 0) -> Element:
+    """The element at ``offset``.
+
+    Raises:
+        ValueError: not definite-length DER, or it reaches past the end of ``data``.
+    """
+    if offset + 2 > len(data) or data[offset] & 0x1F == 0x1F:
+        raise ValueError("no DER element here")
+    start, length = offset + 2, data[offset + 1]
+    if length & 0x80:
+        octets = length & 0x7F
+        if not 1 <= octets <= _MAX_LENGTH_OCTETS or start + octets > len(data):
+            raise ValueError("unusable DER length")
+        length = int.from_bytes(data[start : start + octets], "big")
+        start += octets
+    if start + length > len(data):
+        raise ValueError("DER element is cut short")
+    return Element(data[offset], data[start : start + length], data[offset : start + length])
+
+
+def elements(content: bytes) -> Iterator[Element]:
+    """Every element of a constructed value, in order; raises ValueError like ``element``."""
+    offset = 0
+    while offset < len(content):
+        found = element(content, offset)
+        yield found
+        offset += len(found.raw)
+
+
+def dotted(content: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content octets."""
+    if not content or content[-1] & 0x80:
+        raise ValueError("unusable object identifier")
+    arcs, value = [], 0
+    for octet in content:
+        value = (value << 7) | (octet & 0x7F)
+        if not octet & 0x80:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(arc) for arc in [first, arcs[0] - 40 * first, *arcs[1:]])

@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one door through which a certificate gets in: ``accept`` a CA's reply, or refuse it.
+
+Judged in this order, the first problem decides: readable; no private key; a certificate
+with the request's key; a path to a pinned anchor; an allowed issuer; not revoked; the
+policy's rules. What comes out can be made nowhere else: see :class:`Accepted`.
+
+No file, clock or network: bytes and values in, a value or a PkiError out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from . import csr as requests
+from . import names, path, revocation
+from .certs import DECODE_ERRORS, in_seconds, sha256, short, to_der
+from .errors import PkiError
+from .reading import read as read
+
+if TYPE_CHECKING:
+    from .policy import Finding
+
+RULE_KEY = "DIP-6.1.2-SAME-HOST"
+RULE_ISSUER = "DIP-4.1-DCA-ONLY"
+RULE_EVALUATION = "POLICY-EVALUATION"
+_MAX_CANDIDATES = 8  # certificates of one key that are worth trying
+_DAY = 86400.0
+_T = TypeVar("_T", bound=x509.ExtensionType)
+
+_EXTENDED_USAGES = {
+    "1.3.6.1.5.5.7.3.1": "serverAuth",
+    "1.3.6.1.5.5.7.3.2": "clientAuth",
+    "1.3.6.1.5.5.7.3.3": "codeSigning",
+    "1.3.6.1.5.5.7.3.4": "emailProtection",
+    "1.3.6.1.5.5.7.3.8": "timeStamping",
+    "1.3.6.1.5.5.7.3.9": "OCSPSigning",
+    "2.5.29.37.0": "anyExtendedKeyUsage",
+}
+_KEY_USAGES = (
+    ("digital_signature", "digitalSignature"),
+    ("content_commitment", "contentCommitment"),
+    ("key_encipherment", "keyEncipherment"),
+    ("data_encipherment", "dataEncipherment"),
+    ("key_agreement", "keyAgreement"),
+    ("key_cert_sign", "keyCertSign"),
+    ("crl_sign", "cRLSign"),
+)
+
+
+class Judge(Protocol):
+    """What ``accept`` needs of a policy."""
+
+    def judge(self, kind: str, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Every finding about a facts document; raises PkiError if a rule cannot be judged."""
+        ...
+
+    def parameter(self, name: str) -> Any:
+        """A value of the policy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known from before; facts for a policy to judge.
+
+    ``serials`` maps a serial (lower-case hex) to the certificate name it was seen under;
+    ``spki`` and ``compromised`` are SHA-256 digests of SubjectPublicKeyInfo; ``deployed`` is
+    the SHA-256 of the certificate in use.
+    """
+
+    serials: Mapping[str, str] = field(default_factory=dict)
+    spki: frozenset[str] = frozenset()
+    compromised: frozenset[str] = frozenset()
+    deployed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What was asked for: ``subject`` by O, L, ST, C; ``purposes`` out of mtls and signing."""
+
+    common_name: str
+    subject: Mapping[str, str]
+    purposes: frozenset[str]
+    policy: str
+    environment: str
+    history: History | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Pinned anchors and known intermediates (DER or PEM).
+
+    ``allowed_issuers`` are SHA-256 digests of issuing CAs' DER; empty allows any CA under
+    the anchors.
+    """
+
+    anchors: Sequence[bytes]
+    intermediates: Sequence[bytes] = ()
+    allowed_issuers: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """CRLs and OCSP responses at hand. ``pending`` lets a missing answer pass, as a fact
+    the policy sees; ``require`` refuses it. A revoked certificate passes in neither."""
+
+    crls: Sequence[bytes | revocation.Crl]
+    ocsp: Sequence[bytes] = ()
+    mode: Literal["require", "pending"] = "require"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("require", "pending"):
+            raise ValueError(f"no such revocation mode: {self.mode}")
+
+
+_SEAL = object()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A reply that passed every check: the only thing a release may be made from.
+
+    Only ``accept`` can make one: the constructor demands a key that does not leave this
+    module, so direct construction, ``dataclasses.replace``, subclassing and unpickling all
+    fail. Copying gives the same object.
+
+    Attributes:
+        chain: DER, leaf first, intermediates after it, without the anchor.
+        anchor: DER of the pinned anchor the path ends at.
+        findings: every finding of the policy, the passed ones included.
+        not_before, not_after: aware UTC.
+        serial: lower-case hexadecimal.
+        facts: the facts document that was judged, for the record.
+    """
+
+    chain: tuple[bytes, ...]
+    anchor: bytes
+    findings: tuple[Finding, ...]
+    not_before: datetime
+    not_after: datetime
+    serial: str
+    spki_sha256: str
+    certificate_sha256: str
+    facts: Mapping[str, Any] = field(repr=False)
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("an Accepted is made by pki.reply.accept and nowhere else")
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Accepted cannot be subclassed")
+
+    def __copy__(self) -> Accepted:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Accepted:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("an Accepted cannot be pickled: accept the reply again")
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise TypeError("an Accepted cannot be restored: accept the reply again")
+
+    def certificate_pem(self) -> bytes:
+        """The leaf: PEM, line feeds, 64 columns."""
+        return _pem(self.chain[:1])
+
+    def chain_pem(self) -> bytes:
+        """The intermediates from the leaf upwards, without the anchor; may be empty."""
+        return _pem(self.chain[1:])
+
+    def fullchain_pem(self) -> bytes:
+        """Leaf and intermediates, as gateways serve them."""
+        return _pem(self.chain)
+
+
+def accept(
+    files: Sequence[bytes],
+    *,
+    csr: bytes,
+    expectation: Expectation,
+    trust: Trust,
+    revocation: Revocation,
+    now: datetime,
+    policy: Judge | None = None,
+) -> Accepted:
+    """Judge a reply to the request ``csr``.
+
+    ``policy`` judges the facts; None loads the shipped policy named by the expectation.
+
+    Raises:
+        PkiError: the first decisive problem. Rules of this module and those it calls:
+            DIP-12.2-16-CER, REPLY-PRIVATE-KEY, DIP-6.1.1-PKCS10, DIP-6.1.2-SAME-HOST,
+            DIP-3.5.1-CHAIN, DIP-3.5.1-EXPIRY, DIP-4.1-DCA-ONLY, DIP-3.5.2.5-RP-CHECK;
+            then the first failed finding of level ``must``.
+    """
+    moment = in_seconds(now)
+    certificates = read(files)
+    request = requests.parse(csr)
+    candidates = _with_key(certificates, request)
+    chain = _first_path(candidates, certificates, trust, moment)
+    answer = _revocation_answer(chain, revocation, moment)
+    facts = _facts(chain, request, expectation, trust, answer, moment)
+    findings = _judged(policy or _shipped(expectation.policy), facts)
+    _backstop(chain[0])
+    leaf = chain[0]
+    return Accepted(
+        chain=tuple(to_der(certificate) for certificate in chain[:-1]),
+        anchor=to_der(chain[-1]),
+        findings=findings,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        serial=f"{leaf.serial_number:x}",
+        spki_sha256=request.spki_sha256,
+        certificate_sha256=sha256(leaf),
+        facts=facts,
+        seal=_SEAL,
+    )
+
+
+def _shipped(name: str) -> Judge:
+    # Imported here because it reads a file: nothing else in this module's imports does.
+    from . import shipped
+
+    return shipped.policy(name)
+
+
+def _spki(certificate: x509.Certificate) -> bytes:
+    """Normalised SPKI; empty for a key the library does not know, which matches nothing."""
+    try:
+        return requests.spki_der(certificate.public_key())
+    except DECODE_ERRORS:
+        return b""
+
+
+def _with_key(
+    certificates: Sequence[x509.Certificate], request: requests.Request
+) -> list[x509.Certificate]:
+    """The certificates of the request's key, newest first."""
+    matching = [one for one in certificates if _spki(one) == request.spki_der]
+    if matching:
+        matching.sort(key=lambda one: (-one.not_valid_before_utc.timestamp(), sha256(one)))
+        return matching[:_MAX_CANDIDATES]
+    several = "none of the reply's certificates" if len(certificates) > 1 else "the reply's"
+    message = (
+        f"{several} belongs to the request's key"
+        if len(certificates) > 1
+        else f"{several} certificate belongs to another key"
+    )
+    digests = ", ".join(
+        f"{short(hashlib.sha256(_spki(one)).hexdigest())} ({names.display(one.subject)})"
+        for one in certificates[:4]
+    )
+    more = f" and {len(certificates) - 4} more" if len(certificates) > 4 else ""
+    raise PkiError(
+        message,
+        rule=RULE_KEY,
+        found=f"public key {digests}{more}",
+        expected=f"public key {short(request.spki_sha256)}, the key of request.csr",
+        next_step="ask the portal for the certificate of this very request; nothing was changed",
+    )
+
+
+def _first_path(
+    candidates: Sequence[x509.Certificate],
+    certificates: Sequence[x509.Certificate],
+    trust: Trust,
+    now: datetime,
+) -> path.Chain:
+    """The path of the first candidate that has one, or the newest candidate's refusal.
+
+    More than one candidate is rare: a re-issue without a new key, or a self-signed
+    certificate that somebody made with the request's key.
+    """
+    anchors = path.certificates(trust.anchors, "anchor")
+    pool = [*path.certificates(trust.intermediates, "intermediate"), *certificates]
+    refusals: list[PkiError] = []
+    for leaf in candidates:
+        try:
+            chain = path.build(leaf, pool, anchors, now=now, judge_leaf=False)
+            _check_issuer(chain, trust)
+        except PkiError as exc:
+            refusals.append(exc)
+        else:
+            return chain
+    raise refusals[0]
+
+
+def _normalised(digests: Sequence[str]) -> frozenset[str]:
+    return frozenset(str(one).replace(":", "").lower() for one in digests)
+
+
+def _check_issuer(chain: path.Chain, trust: Trust) -> None:
+    allowed = _normalised(trust.allowed_issuers)
+    issuer = chain[1]
+    if not allowed or sha256(issuer) in allowed:
+        return
+    raise PkiError(
+        f"the certificate of {names.display(chain[0].subject)} was issued by a CA that is not "
+        "allowed to",
+        rule=RULE_ISSUER,
+        found=f"issuing CA {names.display(issuer.subject)} ({short(sha256(issuer))}), under "
+        f"the same anchor {names.display(chain[-1].subject)}",
+        expected="issuing CA " + " or ".join(short(one) for one in sorted(allowed)),
+        where=f"certificate {short(sha256(chain[0]))}",
+        next_step="get the certificate from the DCA's portal; if the DCA has a new issuing CA, "
+        "check its SHA-256 with the DCA and add it to the trust entry's issuers",
+    )
+
+
+def _revocation_answer(chain: path.Chain, sources: Revocation, now: datetime) -> str:
+    """``good``, or ``pending`` when an answer is missing and may be."""
+    statuses = revocation.check(
+        [to_der(certificate) for certificate in chain], sources.crls, now, ocsp=sources.ocsp
+    )
+    revocation.require_good(statuses, pending=sources.mode == "pending")
+    return "good" if all(status.verdict == "good" for status in statuses) else "pending"
+
+
+def _judged(policy: Judge, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
+    try:
+        findings = tuple(policy.judge("certificate", facts))
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as exc:
+        # What was not judged is never approved.
+        raise PkiError(
+            "the policy could not be evaluated on this certificate",
+            rule=RULE_EVALUATION,
+            found=type(exc).__name__,
+            expected="a verdict of every rule",
+            next_step="report this with the certificate; nothing was changed",
+        ) from None
+    for finding in findings:
+        if finding.level == "must" and not finding.passed:
+            raise PkiError(
+                names.printable(str(finding.message), 400),
+                rule=str(finding.rule),
+                found=names.printable(str(finding.found), 400),
+                expected=names.printable(str(finding.expected), 400),
+                next_step=str(finding.next_step),
+            )
+    return findings
+
+
+def _backstop(leaf: x509.Certificate) -> None:
+    """A CA certificate never passes, whatever the policy file says or forgets.
+
+    The path leaves this to the policy for its better words; a policy without the rule
+    must not open the door.
+    """
+    constraints = _extension(leaf, x509.BasicConstraints)
+    usage = _extension(leaf, x509.KeyUsage)
+    if (constraints is not None and constraints.ca) or (usage is not None and usage.key_cert_sign):
+        raise PkiError(
+            f"the certificate of {names.display(leaf.subject)} is a CA certificate",
+            rule=path.RULE_CHAIN,
+            found="basicConstraints CA:TRUE or the key usage keyCertSign",
+            expected="an end entity certificate",
+            where=f"certificate {short(sha256(leaf))}",
+            next_step="ask the CA to reissue it as an end entity certificate",
+        )
+
+
+# --- facts ------------------------------------------------------------------------------
+
+
+def _facts(
+    chain: path.Chain,
+    request: requests.Request,
+    expectation: Expectation,
+    trust: Trust,
+    answer: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The facts document of kind ``certificate``: plain JSON types only."""
+    leaf, issuer = chain[0], chain[1]
+    try:
+        return {
+            **_identity(leaf, expectation),
+            "key": _key_facts(leaf, request),
+            **_signature_facts(leaf),
+            **_validity_facts(leaf, now),
+            **_extension_facts(leaf),
+            "purposes": sorted(str(purpose) for purpose in expectation.purposes),
+            "environment": str(expectation.environment),
+            "issuer": {
+                "common_name": names.common_names(issuer.subject),
+                "sha256": sha256(issuer),
+                "allowed": sorted(_normalised(trust.allowed_issuers)),
+            },
+            "chain_key_bits": [requests.key_bits(ca.public_key()) for ca in chain[1:]],
+            "revocation": answer,
+            "history": _history_facts(leaf, request, expectation.history),
+        }
+    except DECODE_ERRORS as exc:
+        raise PkiError(
+            "the reply's certificate has parts that cannot be read",
+            rule="DIP-12.2-16-CER",
+            found=names.printable(str(exc)),
+            expected="a well-formed X.509 certificate",
+            where=f"certificate {short(sha256(leaf))}",
+            next_step="ask the CA to reissue it; nothing was changed",
+        ) from None
+
+
+def _identity(leaf: x509.Certificate, expectation: Expectation) -> dict[str, Any]:
+    return {
+        "common_name": names.common_names(leaf.subject),
+        "subject": names.subject_attributes(leaf.subject),
+        "subject_attributes": names.attribute_order(leaf.subject),
+        "serial": f"{leaf.serial_number:x}",
+        "expected": {
+            "common_name": str(expectation.common_name),
+            "subject": {str(key): str(value) for key, value in expectation.subject.items()},
+        },
+    }
+
+
+def _key_facts(leaf: x509.Certificate, request: requests.Request) -> dict[str, Any]:
+    key = leaf.public_key()
+    return {
+        "algorithm": requests.key_algorithm(key),
+        "bits": requests.key_bits(key),
+        "exponent": requests.key_exponent(key),
+        "spki_sha256": hashlib.sha256(_spki(leaf)).hexdigest(),
+        "matches_request": _spki(leaf) == request.spki_der,
+    }
+
+
+def _signature_facts(leaf: x509.Certificate) -> dict[str, Any]:
+    parameters = leaf.signature_algorithm_parameters
+    kinds: tuple[tuple[type[object], str], ...] = (
+        (padding.PKCS1v15, "pkcs1v15"),
+        (padding.PSS, "pss"),
+    )
+    named = (name for kind, name in kinds if isinstance(parameters, kind))
+    return {
+        "signature_hash": requests.signature_hash(leaf),
+        "signature_padding": next(named, "none" if parameters is None else "ecdsa"),
+        "version": leaf.version.value + 1,
+    }
+
+
+def _validity_facts(leaf: x509.Certificate, now: datetime) -> dict[str, Any]:
+    start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    return {
+        "not_before_epoch": int(start.timestamp()),
+        "not_after_epoch": int(end.timestamp()),
+        "valid_days": (end - start).total_seconds() / _DAY,
+        "begun": now >= start,
+        "ended": now > end,
+    }
+
+
+def _extension_facts(leaf: x509.Certificate) -> dict[str, Any]:
+    constraints = _extension(leaf, x509.BasicConstraints)
+    usage = _extension(leaf, x509.KeyUsage)
+    extended = _extension(leaf, x509.ExtendedKeyUsage)
+    alternative = _extension(leaf, x509.SubjectAlternativeName)
+    dns, other = requests.san_texts(alternative) if alternative is not None else ([], [])
+    oids = [oid.dotted_string for oid in extended or ()]
+    return {
+        "eku": [_EXTENDED_USAGES.get(oid, oid) for oid in oids],
+        "ku": [name for attribute, name in _KEY_USAGES if getattr(usage, attribute, False)],
+        "ca": constraints is not None and constraints.ca,
+        "san_dns": dns,
+        "san_other": other,
+        "has_cdp": _extension(leaf, x509.CRLDistributionPoints) is not None,
+    }
+
+
+def _history_facts(
+    leaf: x509.Certificate, request: requests.Request, history: History | None
+) -> dict[str, Any] | None:
+    """What earlier certificates say about this one; None when no history was given."""
+    if history is None:
+        return None
+    return {
+        "serial_seen_under": str(history.serials.get(f"{leaf.serial_number:x}", "")),
+        "key_seen": request.spki_sha256 in history.spki,
+        "key_compromised": request.spki_sha256 in history.compromised,
+        "deployed": sha256(leaf) == history.deployed,
+    }
+
+
+def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _pem(chain: Sequence[bytes]) -> bytes:
+    return b"".join(x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in chain)
