@@ -11,9 +11,12 @@ module: pki_accept
 short_description: Judge certificates and record the accepted ones
 version_added: 0.1.0
 description:
-  - Judges every certificate that the plan wants accepted or deployed, against its own request, its key, the pinned CAs, revocation and the policy.
-  - A right reply is kept as C(certificate.pem), C(chain.pem) and C(accepted.yml) beside the request, for a person to commit.
-  - A wrong one changes nothing; it is returned in RV(refused) with rule, found, expected, where and next step, and the others go on.
+  - Judges every certificate that the plan wants accepted or deployed, against its own request,
+    its key, the pinned CAs, revocation and the policy.
+  - A right reply is kept as C(certificate.pem), C(chain.pem) and C(accepted.yml) beside the
+    request, for a person to commit.
+  - A wrong one changes nothing; it is returned in RV(refused) with rule, found, expected, where
+    and next step, and the others go on.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -54,12 +57,12 @@ options:
     type: path
     required: true
   actions:
-    description: The plan's actions, as M(pki_plan) returned them; other kinds are passed over.
+    description: The plan's actions, as C(pki_plan) returned them; other kinds are passed over.
     type: list
     elements: dict
     required: true
   key_digests:
-    description: The stores' public key digests, as M(pki_plan) returned them.
+    description: The stores' public key digests, as C(pki_plan) returned them.
     type: dict
     required: true
 """
@@ -113,7 +116,8 @@ SPEC = {
     "certificates_dir": {"type": "path", "required": True},
     "crl_cache_dir": {"type": "path", "required": True},
     "actions": {"type": "list", "elements": "dict", "required": True},
-    "key_digests": {"type": "dict", "required": True},
+    # Digests of public keys: no secret, whatever the name suggests.
+    "key_digests": {"type": "dict", "required": True, "no_log": False},
 }
 
 

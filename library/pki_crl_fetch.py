@@ -11,9 +11,12 @@ module: pki_crl_fetch
 short_description: Fetch and verify CRLs on the controller
 version_added: 0.1.0
 description:
-  - Polls the CRL of every CA of every trust set from its configured locations, verifies it against the CA, and keeps it.
-  - A CRL that is worse than the cached one (unverified, expired, an older number) never replaces it.
-  - While the cached copy is fresh a failed poll is a warning; without a fresh copy it is in RV(problems).
+  - Polls the CRL of every CA of every trust set from its configured locations, verifies it
+    against the CA, and keeps it.
+  - A CRL that is worse than the cached one (unverified, expired, an older number) never
+    replaces it.
+  - While the cached copy is fresh a failed poll is a warning; without a fresh copy it is in
+    RV(problems).
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -45,10 +48,6 @@ options:
     description: Directory that relative CA files are looked up in; the inventory's directory.
     type: path
     required: true
-  certificates_dir:
-    description: Directory of the requests, replies and certificates, one directory per version.
-    type: path
-    required: true
   crl_cache_dir:
     description: Directory of the controller's verified CRLs.
     type: path
@@ -63,7 +62,6 @@ EXAMPLES = r"""
     trust: "{{ trust }}"
     policy_dir: policies
     base_dir: "{{ inventory_dir }}"
-    certificates_dir: "{{ inventory_dir }}/certificates"
     crl_cache_dir: .cache/crl
 """
 
@@ -73,7 +71,13 @@ sets:
   returned: success
   type: list
   elements: dict
-  sample: [{trust: dip-nonprod, complete: true, sha256: "…", next_update: "2026-01-02T00:00:00Z", fetched_at: "2026-01-01T00:00:00Z", pem: "…"}]
+  sample:
+    - trust: dip-nonprod
+      complete: true
+      sha256: "…"
+      next_update: "2026-01-02T00:00:00Z"
+      fetched_at: "2026-01-01T00:00:00Z"
+      pem: "…"
 problems:
   description: Errors, as text, for CAs without a fresh CRL.
   returned: success
@@ -90,7 +94,6 @@ SPEC = {
     "trust": {"type": "dict", "required": True},
     "policy_dir": {"type": "path", "required": True},
     "base_dir": {"type": "path", "required": True},
-    "certificates_dir": {"type": "path", "required": True},
     "crl_cache_dir": {"type": "path", "required": True},
 }
 
@@ -124,7 +127,7 @@ def handler(module):
             )
         )
     for warning in (warning for crls in sets for warning in crls.warnings):
-        module.warn("%s: %s (the cached CRL still serves)" % (warning.message, warning.found))
+        module.warn(f"{warning.message}: {warning.found} (the cached CRL still serves)")
     return {
         "changed": any(crls.changed for crls in sets),
         "sets": [as_result(crls) for crls in sets],

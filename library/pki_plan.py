@@ -56,7 +56,8 @@ options:
   vault:
     description:
       - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
-      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or V(token)),
+      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or
+        V(token)),
         C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
       - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
     type: dict
@@ -115,7 +116,12 @@ actions:
   returned: success
   type: list
   elements: dict
-  sample: [{kind: create_key, certificate: dip-nonprod, version: 1, reason: never_requested, hosts: gateways}]
+  sample:
+    - kind: create_key
+      certificate: dip-nonprod
+      version: 1
+      reason: never_requested
+      hosts: gateways
 sentences:
   description: What was found and what happens next, one sentence a certificate.
   returned: success

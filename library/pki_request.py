@@ -11,9 +11,11 @@ module: pki_request
 short_description: Make keys and write certificate requests
 version_added: 0.1.0
 description:
-  - Carries out the plan's actions V(create_key) and V(write_request), for all certificates in one call.
+  - Carries out the plan's actions V(create_key) and V(write_request), for all certificates in
+    one call.
   - The key is made inside its store and never leaves it; the request is signed there.
-  - The files depend on the key and the inventory entry alone, so that a second run, on any machine, writes the same bytes.
+  - The files depend on the key and the inventory entry alone, so that a second run, on any
+    machine, writes the same bytes.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -56,13 +58,14 @@ options:
   vault:
     description:
       - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
-      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or V(token)),
+      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or
+        V(token)),
         C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
       - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
     type: dict
     default: {}
   actions:
-    description: The plan's actions, as M(pki_plan) returned them; other kinds are passed over.
+    description: The plan's actions, as C(pki_plan) returned them; other kinds are passed over.
     type: list
     elements: dict
     required: true
@@ -87,7 +90,12 @@ requests:
   returned: success
   type: list
   elements: dict
-  sample: [{certificate: dip-nonprod, version: 1, directory: certificates/dip-nonprod/1, key: made, files: [request.csr]}]
+  sample:
+    - certificate: dip-nonprod
+      version: 1
+      directory: certificates/dip-nonprod/1
+      key: made
+      files: [request.csr]
 sentences:
   description: What was done, one sentence a certificate.
   returned: success
@@ -156,19 +164,20 @@ def carry_out(inputs, stores, name, version, check_mode):
 
 def difference(result, written):
     """The public files as a diff; a key that is not made yet has no request to show."""
-    header = "%s v%s" % (result["certificate"], result["version"])
+    header = f"{result['certificate']} v{result['version']}"
     if written is None:
-        after = "a new key, and for %s:\n%s\n" % (header, "\n".join(result["files"]))
+        names = "\n".join(result["files"])
+        after = f"a new key, and for {header}:\n{names}\n"
     else:
         after = "".join(written.contents[name].decode() for name in written.missing)
     return {"before_header": header, "after_header": header, "before": "", "after": after}
 
 
 def sentence(result):
-    text = "%(certificate)s v%(version)s: key %(key)s" % result
+    text = f"{result['certificate']} v{result['version']}: key {result['key']}"
     if result["files"]:
-        return "%s; commit %s and submit the request" % (text, result["directory"])
-    return "%s; request unchanged" % text
+        return f"{text}; commit {result['directory']} and submit the request"
+    return f"{text}; request unchanged"
 
 
 def handler(module):

@@ -116,17 +116,16 @@ def load(
     """The declared inventory; PkiError INVENTORY with one block per broken entry."""
     problems: list[PkiError] = []
     organisation_map = _entries(organisations, "organisations.yml", "organisations", problems)
-    known_organisations = {
-        key: value
-        for key, raw in organisation_map.items()
-        if (value := _try(problems, _organisation, key, raw, policies)) is not None
-    }
-    trust_map = _entries(trust, "trust.yml", "trust", problems)
-    known_trust = {
-        key: value
-        for key, raw in trust_map.items()
-        if (value := _try(problems, _trust, key, raw)) is not None
-    }
+    known_organisations: dict[str, Organisation] = {}
+    for key, raw in organisation_map.items():
+        organisation = _try(problems, _organisation, key, raw, policies)
+        if organisation is not None:
+            known_organisations[key] = organisation
+    known_trust: dict[str, TrustSet] = {}
+    for key, raw in _entries(trust, "trust.yml", "trust", problems).items():
+        trust_set = _try(problems, _trust, key, raw)
+        if trust_set is not None:
+            known_trust[key] = trust_set
     _one_trust_set_each(known_trust.values(), problems)
     known_certificates: dict[str, Certificate] = {}
     for index, raw in enumerate(_items(certificates, "certificates.yml", problems)):

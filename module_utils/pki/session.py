@@ -53,7 +53,7 @@ def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
         declared=declared,
         policies=policies,
         trust=trust_files.load_all(declared, str(params["base_dir"])),
-        certificates_dir=Path(str(params["certificates_dir"])),
+        certificates_dir=Path(str(params.get("certificates_dir", "certificates"))),
         crl_cache_dir=Path(str(params["crl_cache_dir"])),
         now=now or datetime.now(UTC),
     )
