@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input gets a clear error with file, field, found and expected."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pki import inventory
+from pki.errors import PkiError
+from pki.policy_files import load_policies
+
+POLICIES = load_policies(Path(__file__).parents[2] / "policies", ["mhhs-dip"])
+PIN = "0" * 64
+GOOD: dict[str, Any] = {
+    "organisations": {
+        "example-energy": {
+            "party": "market_participant_active",
+            "subject": {"O": "Example Energy Ltd", "L": "London", "ST": "London", "C": "GB"},
+            "roster": [{"name": "A", "email": "a@example.com", "role": "certificate_admin"}],
+            "dip_ids": ["1000000001"],
+        }
+    },
+    "certificates": [
+        {
+            "name": "dip-nonprod",
+            "organisation": "example-energy",
+            "policy": "mhhs-dip",
+            "environment": "nonprod",
+            "domain": "example-energy.co.uk",
+            "purposes": ["mtls", "signing"],
+            "key": {"store": "transit", "delivery": "wrapped"},
+            "hosts": "gateways",
+        }
+    ],
+    "trust": {
+        "dca": {
+            "policy": "mhhs-dip",
+            "environment_class": "nonprod",
+            "anchors": [{"file": "root.pem", "sha256": PIN, "crl_urls": ["http://crl.example/r"]}],
+            "issuers": [{"file": "ca.pem", "sha256": PIN, "crl_urls": ["http://crl.example/c"]}],
+        }
+    },
+}
+
+
+def load(raw: dict[str, Any]) -> inventory.Declared:
+    return inventory.load(**raw, policies=POLICIES)
+
+
+def test_a_good_inventory_derives_name_class_subject_and_trust() -> None:
+    certificate = load(GOOD).certificates["dip-nonprod"]
+    assert certificate.common_name == "energydip-nonprod.example-energy.co.uk"
+    assert certificate.environment_class == "nonprod"
+    assert certificate.subject["O"] == "Example Energy Ltd"
+    assert certificate.trust == "dca"
+
+
+def test_the_only_organisation_need_not_be_named() -> None:
+    raw = copy.deepcopy(GOOD)
+    del raw["certificates"][0]["organisation"]
+    assert load(raw).certificates["dip-nonprod"].organisation.key == "example-energy"
+
+
+def cert(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw["certificates"][0].update(changes)
+
+
+def org(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw["organisations"]["example-energy"].update(changes)
+
+
+def drop(field: str) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw["certificates"][0].pop(field)
+
+
+def second_organisation(raw: dict[str, Any]) -> None:
+    raw["organisations"]["other"] = copy.deepcopy(raw["organisations"]["example-energy"])
+    del raw["certificates"][0]["organisation"]
+
+
+def twin(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw["certificates"].append({**raw["certificates"][0], "name": name})
+
+
+def pin(value: str) -> Callable[[dict[str, Any]], None]:
+    return lambda raw: raw["trust"]["dca"]["anchors"][0].update(sha256=value)
+
+
+def second_trust(raw: dict[str, Any]) -> None:
+    raw["trust"]["dca2"] = copy.deepcopy(raw["trust"]["dca"])
+
+
+LONG = ".".join(["label"] * 9) + ".co.uk"
+
+# what a person did wrong -> (edit, rule, words of where, words of found or expected)
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str, str]] = {
+    "an unknown key": (cert(domian="x"), "INVENTORY", "certificates[0] (dip-nonprod)", "domian"),
+    "a missing key": (drop("domain"), "INVENTORY", "certificates[0] (dip-nonprod)", "domain"),
+    "a domain in upper case": (
+        cert(domain="Example.co.uk"),
+        "INVENTORY",
+        "certificates[0] (dip-nonprod).domain",
+        "Example.co.uk",
+    ),
+    "a domain that is not ASCII": (
+        cert(domain="énergie.co.uk"),
+        "INVENTORY",
+        "certificates[0] (dip-nonprod).domain",
+        "nergie",
+    ),
+    "a common name longer than 64": (
+        cert(domain=LONG),
+        "INVENTORY",
+        "certificates[0] (dip-nonprod).domain",
+        "64",
+    ),
+    "a purpose that does not exist": (
+        cert(purposes=["encrypt"]),
+        "INVENTORY",
+        "(dip-nonprod).purposes",
+        "encrypt",
+    ),
+    "a purpose the party may not have": (
+        org(party="market_participant_non_active"),
+        "DIP-5.5-TABLE3",
+        "(dip-nonprod).purposes",
+        "signing",
+    ),
+    "both purposes for a Connection Provider": (
+        org(party="dip_connection_provider"),
+        "DIP-5.5-DCP-NO-DUAL",
+        "(dip-nonprod).purposes",
+        "one purpose per certificate",
+    ),
+    "an organisation that does not exist": (
+        cert(organisation="example-enrgy"),
+        "INVENTORY",
+        "(dip-nonprod).organisation",
+        "example-energy",
+    ),
+    "no organisation when there are two": (
+        second_organisation,
+        "INVENTORY",
+        "(dip-nonprod).organisation",
+        "example-energy, other",
+    ),
+    "an environment that does not exist": (
+        cert(environment="test"),
+        "INVENTORY",
+        "(dip-nonprod).environment",
+        "nonprod",
+    ),
+    "no trust anchor for the class": (
+        cert(environment="prod"),
+        "INVENTORY",
+        "trust.yml",
+        "mhhs-dip prod",
+    ),
+    "a pin that is no SHA-256": (pin("abc"), "INVENTORY", "trust.dca.anchors[0].sha256", "abc"),
+    "two trust sets for one class": (second_trust, "INVENTORY", "trust.dca2", "dca and dca2"),
+    "two certificates of one name": (twin("dip-nonprod"), "INVENTORY", "certificates[1]", "name"),
+    "the same request under two names": (
+        twin("dip-again"),
+        "DIP-11-DUPLICATES",
+        "certificates[1] (dip-again)",
+        "energydip-nonprod",
+    ),
+    "a name that is a path": (cert(name="../x"), "INVENTORY", "(../x).name", "lower case"),
+    "a key store that is not offered": (
+        cert(key={"store": "paper", "delivery": "wrapped"}),
+        "INVENTORY",
+        "(dip-nonprod).key.store",
+        "transit",
+    ),
+    "a roster without a Certificate Admin": (
+        org(roster=[{"name": "B", "email": "b@example.com", "role": "user_administrator"}]),
+        "INVENTORY",
+        "organisations.example-energy.roster",
+        "certificate_admin",
+    ),
+    "a country in words": (
+        org(subject={"O": "E", "L": "L", "ST": "S", "C": "United Kingdom"}),
+        "INVENTORY",
+        "subject.C",
+        "United Kingdom",
+    ),
+    "a control character in the organisation": (
+        org(subject={"O": "E\x1b[31m", "L": "L", "ST": "S", "C": "GB"}),
+        "INVENTORY",
+        "subject.O",
+        "printable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_refused(name: str) -> None:
+    edit, rule, where, word = BROKEN[name]
+    raw = copy.deepcopy(GOOD)
+    edit(raw)
+    with pytest.raises(PkiError) as caught:
+        load(raw)
+    error = caught.value
+    assert error.rule == rule
+    assert where in error.where
+    assert error.where.startswith("group_vars/all/")
+    assert word in f"{error.message} {error.found} {error.expected}"
+    assert error.next_step
+    assert not any(ord(character) < 32 and character != "\n" for character in str(error))
+
+
+def test_a_typo_suggests_the_key_that_was_meant() -> None:
+    raw = copy.deepcopy(GOOD)
+    raw["certificates"][0]["domian"] = raw["certificates"][0].pop("domain")
+    with pytest.raises(PkiError) as caught:
+        load(raw)
+    assert caught.value.next_step == "did you mean `domain`?"
+
+
+def test_all_problems_are_told_at_once() -> None:
+    raw = copy.deepcopy(GOOD)
+    cert(domain="UPPER.co.uk")(raw)
+    pin("short")(raw)
+    with pytest.raises(PkiError) as caught:
+        load(raw)
+    assert "2 problems" in caught.value.message or "3 problems" in caught.value.message
+    assert "UPPER.co.uk" in str(caught.value)
+    assert "short" in str(caught.value)
