@@ -20,7 +20,7 @@ from typing import Any
 
 import requests
 import urllib3.exceptions
-from hvac.adapters import RawAdapter  # type: ignore[import-untyped]
+from hvac.adapters import RawAdapter
 
 from . import vault_faults as faults
 from .errors import PkiError
@@ -465,11 +465,12 @@ def _connection_fault(
         return faults.TIMEOUT, "silence until the timeout"
     if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
         return faults.UNREACHABLE, "the host name does not resolve"
-    if any(isinstance(cause, urllib3.exceptions.ConnectTimeoutError) for cause in causes):
-        return faults.UNREACHABLE, "no connection within the time allowed"
     reason = _system_reason(causes)
+    # A NewConnectionError is a ConnectTimeoutError too: the narrower one first.
     if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
         return faults.UNREACHABLE, reason or "no connection"
+    if any(isinstance(cause, urllib3.exceptions.ConnectTimeoutError) for cause in causes):
+        return faults.UNREACHABLE, "no connection within the time allowed"
     if isinstance(exc, BROKEN):
         return faults.LOST, reason or "connection closed by the server"
     return faults.ANSWER, type(exc).__name__

@@ -258,16 +258,11 @@ def read_secret(path: str, option: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _bad_credential(path, option, os.strerror(error.errno or 0)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _bad_credential(path, option, "not a regular file")
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077:
-            raise _bad_credential(path, option, f"mode {mode:04o}", f"chmod 600 {path}")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise _bad_credential(path, option, f"owned by user id {status.st_uid}")
-        data = file.read(MAX_SECRET_BYTES + 1)
+    try:
+        _check_private(os.fstat(descriptor), path, option)
+        data = os.read(descriptor, MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(descriptor)
     try:
         secret = data.decode("ascii").strip()
     except UnicodeDecodeError:
@@ -275,6 +270,16 @@ def read_secret(path: str, option: str) -> str:
     if len(data) > MAX_SECRET_BYTES or not _is_credential(secret):
         raise _bad_credential(path, option, f"{len(secret.split())} words of text")
     return secret
+
+
+def _check_private(status: os.stat_result, path: str, option: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _bad_credential(path, option, "not a regular file")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise _bad_credential(path, option, f"mode {mode:04o}", f"chmod 600 {path}")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise _bad_credential(path, option, f"owned by user id {status.st_uid}")
 
 
 def _bad_credential(path: str, option: str, found: str, next_step: str = "") -> PkiError:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from openbao_server import OpenBao
+from integration.openbao_server import OpenBao
 
 
 @pytest.fixture(scope="session")
