@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import public_state, revocation, session
 from .acceptance import Key
 from .inventory import Certificate
 from .plan import CertificatePlan, Intent, KeyVersion, Limits, Observed, Version, Wanted, plan
+from .public_state import VersionFiles
+from .trust_files import LoadedTrust
 
 Served = Mapping[str, Mapping[str, str | None]]
 
@@ -20,11 +25,15 @@ def plans(
 ) -> tuple[CertificatePlan, ...]:
     """The plan of every declared certificate, in the order of the inventory."""
     sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
+    parsed = {
+        name: [crl for data in crls.crls for crl in revocation.parse_crls(data)]
+        for name, crls in sets.items()
+    }
     results = []
     for name, certificate in inputs.declared.certificates.items():
         observed = Observed(
             keys=keys.get(name, {}),
-            versions=_versions(inputs, name, revoked(sets[certificate.trust].crls)),
+            versions=_versions(inputs, name, parsed[certificate.trust]),
             served=served.get(name, {}),
         )
         results.append(plan(wanted(certificate), observed, limits(inputs, name), inputs.now))
@@ -32,10 +41,30 @@ def plans(
 
 
 def _versions(
-    inputs: session.Inputs, name: str, revoked_serials: Mapping[str, datetime]
+    inputs: session.Inputs, name: str, crls: Sequence[revocation.Crl]
 ) -> tuple[Version, ...]:
-    files = public_state.scan(inputs.certificates_dir, name)
-    return tuple(public_state.observed_version(item, revoked_serials) for item in files)
+    trust = inputs.trust[inputs.declared.certificates[name].trust]
+    return tuple(
+        public_state.observed_version(files, _revoked_at(files, trust, crls, inputs.now))
+        for files in public_state.scan(inputs.certificates_dir, name)
+    )
+
+
+def _revoked_at(
+    files: VersionFiles, trust: LoadedTrust, crls: Sequence[revocation.Crl], now: datetime
+) -> datetime | None:
+    """When a kept certificate was revoked, by a verified CRL of its pinned issuer.
+
+    Only for planning: what cannot be read here is refused with its reason when it is judged.
+    """
+    if files.certificate is None or files.accepted_record is None:
+        return None
+    try:
+        leaf = x509.load_pem_x509_certificate(files.certificate).public_bytes(Encoding.DER)
+    except ValueError:
+        return None
+    answers = (revocation.check((leaf, ca.der), crls, now)[0] for ca in trust.issuers)
+    return next((answer.when for answer in answers if answer.verdict == "revoked"), None)
 
 
 def wanted(certificate: Certificate) -> Wanted:
@@ -81,8 +110,3 @@ def key_digests(keys: Mapping[str, Mapping[int, KeyVersion]]) -> dict[Key, str]:
         for name, versions in keys.items()
         for number, version in versions.items()
     }
-
-
-def revoked(crls: Iterable[bytes]) -> dict[str, datetime]:
-    """Serials (hexadecimal) and revocation times of every entry of verified CRLs."""
-    return {serial: moment for crl in crls for serial, moment in revocation.entries(crl)}

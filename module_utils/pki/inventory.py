@@ -501,7 +501,7 @@ def _refuse_twin(
                     f"{entry.name} asks for what {other.name} already asks for",
                     rule="DIP-11-DUPLICATES",
                     found=f"{entry.common_name} for {', '.join(sorted(entry.purposes))}",
-                    expected="one request per organisation, environment class, purpose and common name",
+                    expected="one request per organisation, class, purpose and common name",
                     where=f"group_vars/all/{where}",
                     next_step="remove one of the two entries",
                 )

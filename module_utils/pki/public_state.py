@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +126,14 @@ def _unusable(path: Path, found: str, expected: str) -> PkiError:
     )
 
 
-def observed_version(files: VersionFiles, revoked: Mapping[str, datetime] | None = None) -> Version:
-    """One directory as the plan sees it; ``revoked`` maps serials to revocation times."""
+def observed_version(files: VersionFiles, revoked_at: datetime | None = None) -> Version:
+    """One directory as the plan sees it; ``revoked_at`` is what the CA's CRL says of it."""
     outcome = files.outcome_record
     return Version(
         number=files.number,
         requested=_requested(files),
         has_reply=bool(files.replies),
-        accepted=_accepted(files, revoked or {}),
+        accepted=_accepted(files, revoked_at),
         outcome=_outcome(files) if outcome else None,
         outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
     )
@@ -160,17 +160,16 @@ def intent(record: Mapping[str, Any], path: Path) -> Intent:
     )
 
 
-def _accepted(files: VersionFiles, revoked: Mapping[str, datetime]) -> Accepted | None:
+def _accepted(files: VersionFiles, revoked_at: datetime | None) -> Accepted | None:
     record, path = files.accepted_record, files.path / "accepted.yml"
     if record is None or files.certificate is None:
         return None
-    serial = str(_field(record, "serial", path))
     return Accepted(
-        serial=serial,
+        serial=str(_field(record, "serial", path)),
         not_before=_moment(record, "not_before", path),
         not_after=_moment(record, "not_after", path),
         accepted_at=_moment(record, "accepted_at", path),
-        revoked_at=revoked.get(serial),
+        revoked_at=revoked_at,
     )
 
 
@@ -191,17 +190,17 @@ def _field(record: Any, key: str, path: Path) -> Any:
 def _moment(record: Mapping[str, Any], key: str, path: Path) -> datetime:
     value = _field(record, key, path)
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
     try:
         moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
     except ValueError as exc:
         raise _unusable(path, f"{key}: {value}", "a date in ISO 8601") from exc
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def iso(moment: datetime) -> str:
     """A moment as every record of ours writes it: UTC, whole seconds, ``Z``."""
-    return moment.astimezone(timezone.utc).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def dump(record: Mapping[str, Any]) -> bytes:
