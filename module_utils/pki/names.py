@@ -155,7 +155,9 @@ def _rfc2253_value(item: Attribute) -> str:
 
 
 def _rfc2253_char(char: str, first: bool, last: bool) -> str:
-    if char in _ESCAPED_ALWAYS or (char == "#" and first) or (char == " " and (first or last)):
+    # OpenSSL treats a lone character as the last one only: a lone "#" stays as it is.
+    edge = (char == "#" and first and not last) or (char == " " and (first or last))
+    if edge or char in _ESCAPED_ALWAYS:
         return "\\" + char
     if 0x20 <= ord(char) < 0x7F:
         return char

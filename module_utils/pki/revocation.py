@@ -151,9 +151,6 @@ def _never_good(
             return "is a delta CRL"
         if item.critical and item.oid not in _UNDERSTOOD:
             return f"has the unknown critical extension {item.oid.dotted_string}"
-    algorithm = parsed.signature_hash_algorithm
-    if algorithm is not None and algorithm.name not in SHA2:
-        return f"is signed with {algorithm.name}"
     if idp is None:
         return ""
     if idp.indirect_crl:
@@ -397,6 +394,9 @@ def _not_from(crl: Crl, issuer: x509.Certificate) -> str:
     if crl.issuer != name_bytes(issuer, "subject"):
         return f"is not issued by {names.display(issuer.subject)}"
     try:
+        algorithm = crl.parsed.signature_hash_algorithm
+        if algorithm is not None and algorithm.name not in SHA2:
+            return f"is signed with {algorithm.name}, which proves nothing"
         usage = _extension(issuer.extensions, x509.KeyUsage)
         if usage is not None and not usage.crl_sign:
             return "comes from a CA that may not sign CRLs (no cRLSign)"
