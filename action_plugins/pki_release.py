@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of ``pki_release``: judge, look, and deliver a key only if needed.
+
+One task, so that nothing secret is ever registered, made a fact or delegated: the token
+exists between two lines of :meth:`ActionModule._present` and inside the module's own
+``no_log`` parameter on its way to the host.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from ansible import constants as C
+from ansible.plugins.action import ActionBase
+
+# Plugins are not found through module_utils; this is the one line that shows them the way.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
+
+from pki import acceptance, session
+from pki.errors import PkiError
+from pki.release_bundle import ReleaseBundle
+from pki_ansible import failure
+
+JUDGED_WITH = (
+    "organisations",
+    "certificates",
+    "trust",
+    "policy_dir",
+    "base_dir",
+    "certificates_dir",
+    "crl_cache_dir",
+)
+FROM_TASK = (*JUDGED_WITH, "release_root", "actions", "vault", "wrap_ttl", "host_vault")
+
+
+class ActionModule(ActionBase):
+    """See the documentation of the module of the same name."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        del tmp
+        failed = None
+        try:
+            result.update(self._deliver(task_vars or {}))
+        except Exception as exc:  # never let Ansible print an exception's text
+            failed = failure(exc)
+        # Outside the except block: nothing may pick up the exception being handled.
+        if failed is not None:
+            result.update(failed, failed=True)
+        return result
+
+    def _deliver(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        _refuse_debugging(task_vars)
+        arguments = _arguments(self._task.args)
+        inputs = session.load(arguments)
+        mine = _actions_of_host(arguments["actions"], task_vars)
+        bundles, refused = judged(inputs, mine)
+        result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+        if not result.get("failed") and result.get("changed") and not self._task.check_mode:
+            result = self._present(inputs, arguments, bundles, result, task_vars)
+        # A refusal is reported, and stops only its own certificate: nothing of it is sent.
+        result["refused"] = refused
+        warnings = [str(entry["text"]) for entry in refused]
+        if warnings:
+            result["warnings"] = [*result.get("warnings", ()), *warnings]
+        return result
+
+    def _present(
+        self,
+        inputs: session.Inputs,
+        arguments: dict[str, Any],
+        bundles: list[ReleaseBundle],
+        seen: dict[str, Any],
+        task_vars: dict[str, Any],
+    ) -> dict[str, Any]:
+        keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
+        wanted = [bundle for bundle in bundles if bundle.id in keyless]
+        tokens = wrapped(inputs, arguments, wanted) if wanted else {}
+        return self._on_host("present", arguments, bundles, tokens, task_vars)
+
+    def _on_host(
+        self,
+        state: str,
+        arguments: dict[str, Any],
+        bundles: list[ReleaseBundle],
+        tokens: dict[str, str],
+        task_vars: dict[str, Any],
+    ) -> dict[str, Any]:
+        parameters = {
+            "state": state,
+            "release_root": arguments["release_root"],
+            "releases": [bundle.for_host() for bundle in bundles],
+            "host_vault": arguments["host_vault"],
+            "wrap_tokens": tokens,
+        }
+        return self._execute_module(
+            module_name="pki_release", module_args=parameters, task_vars=task_vars
+        )
+
+
+def judged(
+    inputs: session.Inputs, actions: list[dict[str, Any]]
+) -> tuple[list[ReleaseBundle], list[dict[str, Any]]]:
+    """Releases of what is accepted here and now, and what is refused, as results."""
+    evidence = acceptance.evidence(inputs, {})
+    outcome = acceptance.run(
+        inputs.declared, acceptance.wanted(actions), inputs.certificates_dir, evidence
+    )
+    bundles = [
+        ReleaseBundle.of(name, version, accepted, _key_path(inputs, name, version))
+        for (name, version), accepted in outcome.accepted.items()
+    ]
+    refused = [
+        {
+            "certificate": refusal.certificate,
+            "version": refusal.version,
+            "error": refusal.error.as_result(),
+            "text": str(refusal.error),
+        }
+        for refusal in outcome.refused
+    ]
+    return bundles, refused
+
+
+def wrapped(
+    inputs: session.Inputs, arguments: dict[str, Any], bundles: list[ReleaseBundle]
+) -> dict[str, str]:
+    """One single-use token a release, by key path. The only login of the release role."""
+    with session.vault(arguments["vault"], os.environ) as client:
+        stores = session.Stores(client, inputs.policies)
+        return {
+            bundle.key_path: stores.of(inputs.declared.certificates[bundle.certificate])
+            .wrap(bundle.certificate, bundle.version, int(arguments["wrap_ttl"]))
+            .token
+            for bundle in bundles
+        }
+
+
+def _key_path(inputs: session.Inputs, name: str, version: int) -> str:
+    mount = session.mount_of(inputs.declared.certificates[name])
+    return f"{mount}/export/signing-key/{name}/{version}"
+
+
+def _actions_of_host(actions: Any, task_vars: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plan's deploy actions whose ``hosts`` is this host or one of its groups."""
+    mine = {"all", str(task_vars.get("inventory_hostname", ""))}
+    mine.update(str(group) for group in task_vars.get("group_names", ()))
+    return [
+        {"kind": "deploy", "certificate": str(a["certificate"]), "version": int(a["version"])}
+        for a in actions
+        if str(a["kind"]) == "deploy" and str(a["hosts"]) in mine
+    ]
+
+
+def _arguments(raw: dict[str, Any]) -> dict[str, Any]:
+    for name in raw:
+        if name not in FROM_TASK:
+            raise PkiError(
+                f"pki_release does not take `{name}` from a task",
+                rule="RELEASE-ARGUMENT",
+                found=str(name),
+                expected=", ".join(FROM_TASK),
+                where="the task",
+                next_step="use the release role",
+            )
+    defaults: dict[str, Any] = {"actions": [], "vault": {}, "wrap_ttl": 60, "host_vault": None}
+    arguments = {**defaults, **raw}
+    for name in (*JUDGED_WITH, "release_root"):
+        if arguments.get(name) is None:
+            raise PkiError(
+                f"pki_release needs `{name}`",
+                rule="RELEASE-ARGUMENT",
+                found="nothing",
+                expected=name,
+                where="the task",
+                next_step="use the release role",
+            )
+    return arguments
+
+
+def _refuse_debugging(task_vars: dict[str, Any]) -> None:
+    """Both settings print or keep the module's parameters, tokens included."""
+    settings = {
+        "ANSIBLE_DEBUG": C.config.get_config_value("DEFAULT_DEBUG", variables=task_vars),
+        "ANSIBLE_KEEP_REMOTE_FILES": C.config.get_config_value(
+            "DEFAULT_KEEP_REMOTE_FILES", variables=task_vars
+        ),
+    }
+    for name, value in settings.items():
+        if value:
+            raise PkiError(
+                "no key is delivered while Ansible's debugging is on",
+                rule="RELEASE-DEBUGGING",
+                found=f"{name} is on",
+                expected=f"{name} off",
+                where="the environment or ansible.cfg of the controller",
+                next_step="switch it off and run again; nothing was changed",
+            )

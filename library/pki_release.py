@@ -1,0 +1,216 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put releases (key, certificate, chain) of accepted certificates on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_release
+short_description: Put releases of accepted certificates on a host
+version_added: 0.1.0
+description:
+  - Works as an action on the controller and a module on the host, in one task. The action judges
+    every certificate again and sends only what it has just accepted itself.
+  - The host compares its release directories with what was accepted. Only for a key that is missing
+    there, or is not the certificate's, the action logs in as the release role and has the export
+    wrapped for this host; the host checks what the token was made for, and unwraps.
+  - It does not put a release into service; the C(pki_gateway) module does.
+  - It refuses to work while Ansible's debugging is on, because that prints or keeps what only the
+    host may see.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Compares everything, logs in nowhere and changes nothing.
+  diff_mode:
+    support: full
+    description: Names what is wrong in each release directory; never the content of a key.
+options:
+  release_root:
+    description: Directory of the releases on the host.
+    type: path
+    required: true
+  actions:
+    description:
+      - The plan's actions. Those of kind V(deploy) for this host are carried out, no others.
+      - Read by the action.
+    type: list
+    elements: dict
+    default: []
+  organisations:
+    description: The vetted organisations. Read by the action.
+    type: dict
+    default: {}
+  certificates:
+    description: The declared certificates. Read by the action.
+    type: list
+    elements: dict
+    default: []
+  trust:
+    description: The pinned CA files. Read by the action.
+    type: dict
+    default: {}
+  policy_dir:
+    description: Directory of the policies, on the controller. Read by the action.
+    type: str
+  base_dir:
+    description: Directory of relative CA files, on the controller. Read by the action.
+    type: str
+  certificates_dir:
+    description: Directory of the certificates' public files, on the controller. Read by the action.
+    type: str
+  crl_cache_dir:
+    description: Directory of the verified CRLs, on the controller. Read by the action.
+    type: str
+  vault:
+    description:
+      - How the controller reaches the key server as the release role, as a map of places; no
+        secret is an option. Read by the action.
+    type: dict
+    default: {}
+  wrap_ttl:
+    description: Seconds that a delivery may take. Read by the action.
+    type: int
+    default: 60
+  host_vault:
+    description: How the host reaches the key server.
+    type: dict
+    suboptions:
+      address:
+        description: Address beginning with C(https://).
+        type: str
+        required: true
+      ca_pem:
+        description: PEM of the CA that issued the server's certificate.
+        type: str
+        default: ''
+      namespace:
+        description: Namespace of the key server.
+        type: str
+        default: ''
+      timeout:
+        description: Seconds to wait for an answer.
+        type: int
+        default: 30
+  state:
+    description: What the host does; set by the action.
+    type: str
+    choices: [inspect, present]
+    default: inspect
+  releases:
+    description: The accepted releases; set by the action and refused from a task.
+    type: list
+    elements: dict
+    default: []
+  wrap_tokens:
+    description: One single-use token a release that needs its key; set by the action.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Put the accepted releases on the host
+  pki_release:
+    release_root: /etc/pki/mtls
+    actions: "{{ plan.actions }}"
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+    host_vault:
+      address: https://vault.example.net:8200
+      ca_pem: "{{ lookup('ansible.builtin.file', 'vault-ca.pem') }}"
+"""
+
+RETURN = r"""
+releases:
+  description: One entry a release of this host.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - certificate: dip-nonprod
+      version: 1
+      id: v1-0123456789abcdef
+      certificate_sha256: "…"
+      problems: []
+      changed: false
+      needs_key: false
+      link: {path: /etc/pki/mtls/dip-nonprod/current, target: releases/v1-0123456789abcdef}
+refused:
+  description: Certificates that are not delivered, and the whole reason.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import os
+
+from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_host import files, release, unwrap
+
+HOST_VAULT = {
+    "address": {"type": "str", "required": True},
+    "ca_pem": {"type": "str", "default": ""},
+    "namespace": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 30},
+}
+SPEC = {
+    "release_root": {"type": "path", "required": True},
+    "actions": {"type": "list", "elements": "dict", "default": []},
+    "organisations": {"type": "dict", "default": {}},
+    "certificates": {"type": "list", "elements": "dict", "default": []},
+    "trust": {"type": "dict", "default": {}},
+    "policy_dir": {"type": "str"},
+    "base_dir": {"type": "str"},
+    "certificates_dir": {"type": "str"},
+    "crl_cache_dir": {"type": "str"},
+    "vault": {"type": "dict", "default": {}},
+    "wrap_ttl": {"type": "int", "default": 60},
+    "host_vault": {"type": "dict", "options": HOST_VAULT},
+    "state": {"type": "str", "choices": ["inspect", "present"], "default": "inspect"},
+    "releases": {"type": "list", "elements": "dict", "default": []},
+    "wrap_tokens": {"type": "dict", "default": {}, "no_log": True},
+}
+
+
+def present(module, releases):
+    """The states before, after putting every release right under the root's lock."""
+    raw = module.params["host_vault"]
+    vault = None
+    if raw:
+        vault = unwrap.VaultAddress(raw["address"], raw["ca_pem"], raw["namespace"], raw["timeout"])
+    root, tokens = module.params["release_root"], module.params["wrap_tokens"]
+    with files.HostLock(os.path.join(root, ".lock")):
+        return [release.present(root, item, vault, tokens.get(item.key_path)) for item in releases]
+
+
+def handler(module):
+    root = module.params["release_root"]
+    releases = [release.Release.of(raw) for raw in module.params["releases"]]
+    if module.params["state"] == "present" and not module.check_mode:
+        states = present(module, releases)
+    else:
+        states = [release.inspect(root, item) for item in releases]
+    for warning in (warning for state in states for warning in state.warnings):
+        module.warn(warning)
+    wrong = [f"{s.release.directory(root)}: {p}\n" for s in states for p in s.problems]
+    return {
+        "changed": bool(wrong),
+        "releases": [state.as_result(root) for state in states],
+        "diff": {"before": "".join(wrong), "after": ""},
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()

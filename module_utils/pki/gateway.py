@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model of a gateway, independent of its product: what templates and probes need.
+
+Pure: the inventory's entry, pinned CAs and policy numbers in, a dictionary of plain JSON
+values out. Entries are read strictly; an unknown key or an open door is an error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+
+from . import names
+from .errors import PkiError
+from .inventory import Declared
+from .policy import Policy
+from .trust_files import Ca, LoadedTrust
+
+_HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_UPSTREAM = re.compile(r"http://(?P<authority>[^/?#@\s]+)/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Absolute directories on the target: releases, CRL sets and gateways."""
+
+    release: str
+    crl: str
+    gateway: str
+
+    def certificate(self, name: str, file: str) -> str:
+        """A file of the certificate's release in service; the name never changes."""
+        return f"{self.release}/{name}/current/{file}"
+
+    def crl_file(self, trust: str) -> str:
+        """The CRL set in service of a trust set."""
+        return f"{self.crl}/{trust}/current/crl.pem"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a model is made from besides its own entry."""
+
+    declared: Declared
+    trust: Mapping[str, LoadedTrust]
+    policies: Mapping[str, Policy]
+    roots: Roots
+
+
+def build_all(raw: object, sources: Sources) -> list[dict[str, Any]]:
+    """The models of every gateway of the inventory; PkiError for the first that is wrong."""
+    if not isinstance(raw, list | tuple):
+        raise _error("gateways", "gateways is not a list", type(raw).__name__, "a list")
+    models = [build(entry, sources, index) for index, entry in enumerate(raw)]
+    _unique([str(model["name"]) for model in models], "gateways", "name")
+    return models
+
+
+def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
+    """One gateway's model; see the template of a product for how it is used."""
+    where = f"gateways[{index}]"
+    entry = _mapping(raw, where, ("name", "product", "hosts", "ingress", "egress"))
+    name = _matching(entry["name"], _NAME, f"{where}.name", "lower case letters, digits, - and .")
+    where = f"{where} ({name})"
+    root = f"{sources.roots.gateway}/{name}"
+    ingress = [
+        _ingress(item, sources, root, f"{where}.ingress[{at}]")
+        for at, item in enumerate(entry["ingress"] or ())
+    ]
+    egress = [
+        _egress(item, sources, root, f"{where}.egress[{at}]")
+        for at, item in enumerate(entry["egress"] or ())
+    ]
+    both = [*ingress, *egress]
+    if not both:
+        raise _error(where, "the gateway has nothing to do", "no ingress and no egress", "one")
+    _unique([item["authority"] for item in both], where, "listen")
+    _unique([item["name"] for item in both], where, "name")
+    trusts = sorted({item["trust"] for item in both})
+    return {
+        "name": name,
+        "product": str(entry["product"]),
+        "hosts": str(entry["hosts"]),
+        "root": root,
+        "tls": _tls(both, sources, where),
+        "ingress": ingress,
+        "egress": egress,
+        "certificates": sorted({item["certificate"] for item in both}),
+        "trusts": trusts,
+        "trust_files": {f"trust/{trust}.pem": _bundle(sources.trust[trust]) for trust in trusts},
+    }
+
+
+def _ingress(raw: object, sources: Sources, root: str, where: str) -> dict[str, Any]:
+    fields = ("name", "listen", "server_name", "certificate", "trust", "peers", "upstream")
+    entry = _mapping(raw, where, fields)
+    upstream = _UPSTREAM.fullmatch(str(entry["upstream"]))
+    if upstream is None:
+        raise _error(f"{where}.upstream", "not usable", entry["upstream"], "http://address:port")
+    common = _common(entry, sources, root, where)
+    trust = sources.trust[common["trust"]]
+    return {
+        **common,
+        "server_name": _matching(
+            entry["server_name"], _HOST, f"{where}.server_name", "a host name"
+        ),
+        "issuers": [names.rfc2253(_certificate(ca).subject) for ca in trust.issuers],
+        "peers": _peers(entry["peers"], f"{where}.peers"),
+        "upstream": str(entry["upstream"]),
+        "upstream_authority": _authority(*_endpoint(upstream["authority"], f"{where}.upstream")),
+    }
+
+
+def _egress(raw: object, sources: Sources, root: str, where: str) -> dict[str, Any]:
+    entry = _mapping(raw, where, ("name", "listen", "certificate", "trust", "upstream"))
+    common = _common(entry, sources, root, where)
+    if not _is_loopback(common["address"]):
+        # Whoever reaches this port speaks with our certificate, without showing one.
+        raise _error(
+            f"{where}.listen",
+            "an egress listener speaks plain http and must not leave the host",
+            entry["listen"],
+            "a loopback address",
+        )
+    upstream = _mapping(entry["upstream"], f"{where}.upstream", ("host", "address", "port"))
+    host = _matching(upstream["host"], _HOST, f"{where}.upstream.host", "a host name")
+    address = _address(str(upstream["address"]), f"{where}.upstream.address")
+    port = _port(upstream["port"], f"{where}.upstream.port")
+    return {
+        **common,
+        "host": host,
+        "upstream_address": address,
+        "upstream_port": port,
+        "upstream_authority": _authority(address, port),
+    }
+
+
+def _common(entry: Mapping[str, Any], sources: Sources, root: str, where: str) -> dict[str, Any]:
+    certificate = _known(
+        entry["certificate"], sources.declared.certificates, f"{where}.certificate"
+    )
+    trust = _known(entry["trust"], sources.trust, f"{where}.trust")
+    address, port = _endpoint(str(entry["listen"]), f"{where}.listen")
+    if sources.declared.certificates[certificate].environment_class != (
+        sources.declared.trust[trust].environment_class
+    ):
+        raise _error(
+            f"{where}.trust",
+            "certificate and trust are of different environment classes",
+            f"{certificate} with {trust}",
+            "both nonprod or both prod",
+        )
+    return {
+        "name": _matching(entry["name"], _NAME, f"{where}.name", "lower case letters, digits, -"),
+        "address": address,
+        "port": port,
+        "authority": _authority(address, port),
+        "certificate": certificate,
+        "trust": trust,
+        "fullchain": sources.roots.certificate(certificate, "fullchain.pem"),
+        "key": sources.roots.certificate(certificate, "key.pem"),
+        "ca_file": f"{root}/trust/{trust}.pem",
+        "crl_file": sources.roots.crl_file(trust),
+        "verify_depth": verify_depth(sources.trust[trust]),
+    }
+
+
+def verify_depth(trust: LoadedTrust) -> int:
+    """How many CA certificates may stand between a leaf and an anchor, at most.
+
+    The longest way from an allowed issuing CA up to an anchor through the pinned CAs:
+    nothing that is not pinned may lengthen a chain.
+    """
+    by_subject = {_certificate(ca).subject: ca for ca in trust.authorities}
+    anchors = {ca.sha256 for ca in trust.anchors}
+    return max(_steps(ca, by_subject, anchors) for ca in trust.issuers)
+
+
+def _steps(ca: Ca, by_subject: Mapping[x509.Name, Ca], anchors: set[str]) -> int:
+    steps, seen = 0, set()
+    while ca.sha256 not in anchors and ca.sha256 not in seen:
+        seen.add(ca.sha256)
+        steps += 1
+        parent = by_subject.get(_certificate(ca).issuer)
+        if parent is None:
+            # Its issuer is not pinned: one step more to whatever anchor signed it.
+            break
+        ca = parent
+    return steps
+
+
+def _certificate(ca: Ca) -> x509.Certificate:
+    return x509.load_der_x509_certificate(ca.der)
+
+
+def _bundle(trust: LoadedTrust) -> str:
+    unique = {ca.sha256: ca.pem.decode("ascii") for ca in (*trust.anchors, *trust.issuers)}
+    return "".join(pem if pem.endswith("\n") else f"{pem}\n" for pem in unique.values())
+
+
+def _tls(
+    entries: Sequence[Mapping[str, Any]], sources: Sources, where: str
+) -> dict[str, list[str]]:
+    """The policy's TLS numbers. One process has one TLS profile, so policies must agree."""
+    used = {sources.declared.certificates[item["certificate"]].policy for item in entries}
+    profiles = [_profile(sources.policies[policy]) for policy in sorted(used)]
+    if any(profile != profiles[0] for profile in profiles):
+        raise _error(
+            where,
+            "the gateway's certificates follow policies with different TLS rules",
+            ", ".join(sorted(used)),
+            "one TLS profile per gateway",
+        )
+    return profiles[0]
+
+
+def _profile(policy: Policy) -> dict[str, list[str]]:
+    return {
+        "protocols": list(policy.strings("tls_protocols")),
+        "ciphers": list(policy.strings("tls12_ciphers")),
+        "ciphersuites": list(policy.strings("tls13_ciphersuites")),
+        "groups": list(policy.strings("tls_groups")),
+    }
+
+
+# -- what one host does with a model ---------------------------------------------------
+
+
+def deployment(
+    model: Mapping[str, Any],
+    releases: Iterable[Mapping[str, Any]],
+    crl_sets: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Links and probes of a model, from what is on the host (results of the two installs).
+
+    ``waits_for`` names what is not there yet; a gateway with an entry in it is not touched.
+    """
+    by_certificate = {str(item["certificate"]): item for item in releases}
+    by_trust = {str(item["trust"]): item for item in crl_sets}
+    waits = [
+        f"an accepted certificate {name}"
+        for name in model["certificates"]
+        if name not in by_certificate
+    ]
+    waits += [f"CRLs of {name}" for name in model["trusts"] if name not in by_trust]
+    links: list[dict[str, str]] = []
+    probes: list[dict[str, Any]] = []
+    if not waits:
+        links = [
+            {key: str(value) for key, value in source[name]["link"].items()}
+            for source, wanted in (
+                (by_certificate, model["certificates"]),
+                (by_trust, model["trusts"]),
+            )
+            for name in wanted
+        ]
+        probes = [_probe("ingress", item, by_certificate) for item in model["ingress"]]
+        probes += [_probe("egress", item, by_certificate) for item in model["egress"]]
+    return {"waits_for": waits, "links": links, "probes": probes}
+
+
+def _probe(
+    kind: str, item: Mapping[str, Any], releases: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "name": item["name"],
+        "kind": kind,
+        "address": item["address"],
+        "port": item["port"],
+        "server_name": item.get("server_name", ""),
+        "certificate_sha256": str(releases[item["certificate"]]["certificate_sha256"]),
+    }
+
+
+# -- strict reading --------------------------------------------------------------------
+
+
+def _mapping(raw: object, where: str, fields: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise _error(where, f"{where} is not a map", type(raw).__name__, "a map")
+    optional = {"ingress", "egress"}
+    entry = {str(key): value for key, value in raw.items()}
+    for key in sorted(set(entry) - set(fields)):
+        raise _error(where, f"unknown key `{key}`", key, ", ".join(fields))
+    for key in fields:
+        if key not in entry and key not in optional:
+            raise _error(where, f"`{key}` is missing", "nothing", key)
+    return {key: entry.get(key) for key in fields}
+
+
+def _peers(raw: object, where: str) -> list[str]:
+    if not isinstance(raw, list | tuple) or not raw:
+        raise _error(where, "nobody would be let in", raw, "at least one {CN: exact name}")
+    peers = []
+    for index, item in enumerate(raw):
+        common_name = str(_mapping(item, f"{where}[{index}]", ("CN",))["CN"])
+        if not common_name or not all(0x20 <= ord(c) <= 0x7E for c in common_name):
+            raise _error(
+                f"{where}[{index}].CN", "not usable", ascii(common_name), "printable ASCII"
+            )
+        peers.append(common_name)
+    return peers
+
+
+def _known(value: object, known: Iterable[str], where: str) -> str:
+    if str(value) not in (choices := sorted(known)):
+        raise _error(where, "no such entry in the inventory", value, ", ".join(choices))
+    return str(value)
+
+
+def _matching(value: object, pattern: re.Pattern[str], where: str, expected: str) -> str:
+    if not pattern.fullmatch(str(value)):
+        raise _error(where, "not usable", value, expected)
+    return str(value)
+
+
+def _endpoint(text: str, where: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator:
+        raise _error(where, "no port", text, "address:port")
+    return _address(host, where), _port(port, where)
+
+
+def _address(text: str, where: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return _matching(bare, _HOST, where, "an IP address or a host name")
+
+
+def _port(value: object, where: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", str(value)) or not 0 < int(str(value)) < 65536:
+        raise _error(where, "not a port", value, "1 to 65535")
+    return int(str(value))
+
+
+def _authority(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _unique(values: Sequence[str], where: str, what: str) -> None:
+    for value in sorted({value for value in values if values.count(value) > 1}):
+        raise _error(where, f"two entries share one {what}", value, f"a {what} of its own each")
+
+
+def _error(where: str, message: str, found: object, expected: str) -> PkiError:
+    return PkiError(
+        message if message.startswith("gateways") else f"{where}: {message}",
+        rule="INVENTORY",
+        found=str(found),
+        expected=expected,
+        where=f"group_vars/all/gateways.yml: {where}",
+        next_step="correct the inventory and run again; nothing was changed",
+    )

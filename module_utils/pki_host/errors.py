@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The target's error: the same five fields as the controller's, without importing it."""
+
+from __future__ import annotations
+
+
+class HostError(Exception):
+    """A refusal or a fault on this host that a person can act on.
+
+    No field may ever hold a secret; modules print all of them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str,
+        found: str = "",
+        expected: str = "",
+        where: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.rule = rule
+        self.found = found
+        self.expected = expected
+        self.where = where
+        self.next_step = next_step
+
+    def as_result(self) -> dict[str, str]:
+        """The fields as plain strings, for a module result."""
+        return {
+            "message": self.message,
+            "rule": self.rule,
+            "found": self.found,
+            "expected": self.expected,
+            "where": self.where,
+            "next_step": self.next_step,
+        }
+
+    def __str__(self) -> str:
+        labels = (
+            ("rule", self.rule),
+            ("found", self.found),
+            ("expected", self.expected),
+            ("where", self.where),
+            ("next", self.next_step),
+        )
+        lines = [self.message]
+        lines += [f"  {label:<9} {text}" for label, text in labels if text]
+        return "\n".join(lines)

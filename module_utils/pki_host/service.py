@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway process: is it running, start it, reload it, know that it really did.
+
+A reload signal tells nothing: a gateway that refuses the new configuration just keeps
+the old one. What proves a reload is a new generation of workers that took over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import files, processes
+from .errors import HostError
+from .gateways.base import Adapter
+from .processes import Process
+
+_SECONDS = 20.0
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Who serves: the master and the workers it started on its latest configuration."""
+
+    master: str
+    workers: tuple[str, ...]
+
+    def still_serves(self, recorded: Generation) -> bool:
+        """True when nobody restarted or reloaded the gateway since ``recorded``.
+
+        One surviving worker is proof enough: a reload replaces all of them, while a
+        crashed worker is replaced alone, by the same configuration.
+        """
+        return self.master == recorded.master and bool({*self.workers} & {*recorded.workers})
+
+
+class Daemon:
+    """One gateway that we start ourselves, without a service manager."""
+
+    def __init__(self, adapter: Adapter, program: str, root: str) -> None:
+        self._adapter = adapter
+        self._program = program
+        self._root = root
+
+    def require_program(self) -> None:
+        if not (os.path.isfile(self._program) and os.access(self._program, os.X_OK)):
+            raise HostError(
+                f"the gateway program {self._adapter.product} is missing on this host",
+                rule="PROGRAM-MISSING",
+                found="no executable file",
+                expected=f"{self._adapter.product}, executable by this user",
+                where=self._program,
+                next_step="install it, or correct gateway_programs",
+            )
+
+    def make_directories(self) -> None:
+        for name in ("", *self._adapter.directories):
+            files.make_directory(os.path.join(self._root, name).rstrip("/"))
+
+    # -- looking -----------------------------------------------------------------------
+
+    def master(self) -> Process | None:
+        """The running master. By its title, so a lost or stale pid file does not matter."""
+        found = [
+            process
+            for process in processes.processes()
+            if self._adapter.is_master(process.title, self._root) and _ours(process)
+        ]
+        if len(found) > 1:
+            recorded = (files.read(self._adapter.pid_file(self._root)) or b"").strip()
+            found.sort(key=lambda process: str(process.pid).encode() != recorded)
+        return found[0] if found else None
+
+    def generation(self) -> Generation | None:
+        """Who serves now, or None when the gateway is not running."""
+        master = self.master()
+        if master is None:
+            return None
+        workers = sorted(worker.identity for worker in self._workers(master))
+        return Generation(master.identity, tuple(workers))
+
+    def _workers(self, master: Process) -> list[Process]:
+        return [
+            process
+            for process in processes.processes()
+            if process.parent == master.pid
+            and self._adapter.is_worker(process.title)
+            and not self._adapter.is_retiring(process.title)
+        ]
+
+    # -- ports -------------------------------------------------------------------------
+
+    def require_ports(self, listens: Sequence[tuple[str, int]]) -> None:
+        """Refuse, before anything changes, a port that a stranger holds."""
+        for address, port in listens:
+            inodes = processes.listening_inodes(address, port)
+            if not inodes:
+                continue
+            held_by = processes.holders(inodes)
+            strangers = [holder for holder in held_by if not self._is_ours(holder)]
+            if strangers or not held_by:
+                raise _port_in_use(address, port, strangers)
+
+    def _is_ours(self, process: Process) -> bool:
+        if self._adapter.is_master(process.title, self._root):
+            return True
+        return self._adapter.is_worker(process.title) and self._is_below_root(process)
+
+    def _is_below_root(self, process: Process) -> bool:
+        # Every worker of this gateway holds this gateway's log open. That tells it from
+        # a worker of another gateway of the same product, which its title does not.
+        prefix = self._root + "/"
+        return any(target.startswith(prefix) for target in processes.open_files(process.pid))
+
+    def end_orphans(self, listens: Sequence[tuple[str, int]]) -> list[int]:
+        """End workers whose master was killed and that still hold one of our ports.
+
+        They serve an old configuration for ever and keep a new master from starting.
+        """
+        inodes: set[str] = set()
+        for address, port in listens:
+            inodes |= processes.listening_inodes(address, port)
+        orphans = [
+            process
+            for process in (processes.holders(inodes) if inodes else [])
+            if self._adapter.is_worker(process.title)
+            and _ours(process)
+            and self._is_below_root(process)
+            and not self._has_master(process)
+        ]
+        for process in orphans:
+            _end(process, self._adapter.stop_signal)
+        return [process.pid for process in orphans]
+
+    def _has_master(self, worker: Process) -> bool:
+        parent = processes.process(worker.parent)
+        return parent is not None and self._adapter.is_master(parent.title, self._root)
+
+    # -- acting ------------------------------------------------------------------------
+
+    def test(self) -> None:
+        """The product's own configuration test."""
+        code, output = self._run(self._adapter.test_command(self._program, self._root))
+        if code != 0:
+            raise HostError(
+                "the gateway's own configuration test refused the new configuration",
+                rule="GATEWAY-CONFIG-TEST",
+                found=_last_lines(output) or f"exit code {code}",
+                expected="exit code 0",
+                where=os.path.join(self._root, self._adapter.config_file),
+                next_step="correct what the line above names",
+            )
+
+    def start(self) -> None:
+        """Start the daemon and wait until a worker serves."""
+        code, output = self._run(self._adapter.start_command(self._program, self._root))
+        if code != 0 or not _wait(self._serving):
+            raise HostError(
+                "the gateway did not start",
+                rule="GATEWAY-START",
+                found=_last_lines(output) or self._log_since(0)[-400:] or f"exit code {code}",
+                expected="a running master and worker",
+                where=self._root,
+                next_step="read the error log below that directory",
+            )
+
+    def _serving(self) -> bool:
+        generation = self.generation()
+        return generation is not None and bool(generation.workers)
+
+    def reload(self) -> None:
+        """Reload and wait until new workers serve and no old one accepts any more."""
+        master = self.master()
+        if master is None:
+            raise _reload_failed(self._root, "the master process is gone")
+        old = {worker.identity for worker in self._workers(master)}
+        offset = self._log_size()
+        os.kill(master.pid, self._adapter.reload_signal)
+        failures: list[str] = []
+
+        def settled() -> bool:
+            failures[:] = self._adapter.reload_failures(self._log_since(offset))
+            now = {worker.identity for worker in self._workers(master)}
+            return bool(failures) or (bool(now) and not now & old)
+
+        if not _wait(settled):
+            raise _reload_failed(self._root, "the old workers still serve")
+        if failures:
+            raise _reload_failed(self._root, failures[-1])
+
+    def stop(self) -> None:
+        """Let the gateway finish its requests and end; kill it when it does not."""
+        master = self.master()
+        if master is not None:
+            _end(master, self._adapter.stop_signal)
+
+    def _run(self, command: list[str]) -> tuple[int, str]:
+        # Output to a file: a daemon that keeps the pipe open would make us wait for ever.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                command,
+                cwd=self._root,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=60,
+                check=False,
+            )
+            output.seek(0)
+            return done.returncode, output.read(1 << 16).decode("utf-8", "replace")
+
+    def _log_size(self) -> int:
+        try:
+            return os.path.getsize(self._adapter.error_log(self._root))
+        except OSError:
+            return 0
+
+    def _log_since(self, offset: int) -> str:
+        try:
+            with open(self._adapter.error_log(self._root), "rb") as handle:
+                handle.seek(offset)
+                return handle.read(1 << 20).decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+
+def _ours(process: Process) -> bool:
+    # A master started by root drops its workers to another user.
+    return os.geteuid() in (0, process.uid)
+
+
+def _end(process: Process, gently: int) -> None:
+    for number in (gently, 9):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+        if _wait(lambda: not _same(process), 5.0):
+            return
+
+
+def _same(process: Process) -> bool:
+    now = processes.process(process.pid)
+    return now is not None and now.start == process.start
+
+
+def _wait(condition: Callable[[], bool], seconds: float = _SECONDS) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        if condition():
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_PAUSE)
+
+
+def _last_lines(output: str, count: int = 3) -> str:
+    return " | ".join(line.strip() for line in output.strip().splitlines()[-count:])
+
+
+def _reload_failed(root: str, found: str) -> HostError:
+    return HostError(
+        "the gateway kept its old configuration",
+        rule="GATEWAY-RELOAD",
+        found=found,
+        expected="new workers on the new configuration",
+        where=root,
+        next_step="read the error log below that directory",
+    )
+
+
+def _port_in_use(address: str, port: int, strangers: Sequence[Process]) -> HostError:
+    names = [f"process {process.pid} ({process.title[:60]})" for process in strangers]
+    return HostError(
+        "a port of the gateway is taken by another program",
+        rule="PORT-IN-USE",
+        found=", ".join(names) or "a process this user cannot see",
+        expected="a free port",
+        where=f"{address}:{port}",
+        next_step="end that program or choose another port in the inventory",
+    )
