@@ -292,14 +292,19 @@ def plan(wanted: Wanted, observed: Observed, limits: Limits, now: datetime) -> C
 
 
 def _actions(case: Case, verdict: Verdict) -> tuple[Action, ...]:
-    """The verdict's steps on the wanted version, after keeping the live one in service."""
+    """The verdict's steps on the wanted version, after keeping the live one in service.
+
+    The live one stays in the list even when a reply is about to replace it: should that
+    reply be refused, the hosts still get the certificate and the CRLs they need. Of
+    several deployable versions the newest one that passes judgement is installed.
+    """
 
     def action(kind: Kind, version: int, reason: Reason) -> Action:
         return Action(kind, case.wanted.name, version, reason, case.wanted.hosts)
 
     steps = [action(kind, case.wanted_version, verdict.reason) for kind in verdict.steps]
     live = case.live
-    if live is None or Kind.DEPLOY in verdict.steps or _expired(live, case.now):
+    if live is None or _expired(live, case.now):
         return tuple(steps)
     # Accepting again is the validation every run owes the live certificate.
     kept = [

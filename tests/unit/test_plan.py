@@ -129,11 +129,11 @@ CASES = {
         Reason.REQUEST_FILES_MISSING,
         [*SERVE_1, ("write_request", 2)],
     ),
-    "the renewal's reply replaces the live certificate": (
+    "the renewal's reply is judged while the live certificate stays deployable": (
         Observed(keys(1, 2), (accepted(1, NOW + 44 * DAY), replace(requested(2), has_reply=True))),
         State.REQUESTED,
         Reason.REPLY_PRESENT,
-        [("accept", 2), ("deploy", 2)],
+        [*SERVE_1, ("accept", 2), ("deploy", 2)],
     ),
     "after the renewal only the newest version is served": (
         Observed(keys(1, 2), (accepted(1, NOW + 40 * DAY), accepted(2)), {"gw1": "serial-2"}),
