@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ APPROLE = {
 CANARY = "s.CANARYcanaryCANARY"
 
 
-def resolve(options: dict[str, object], **environ: str) -> Settings:
+def resolve(options: Mapping[str, object], **environ: str) -> Settings:
     return Settings.resolve(options, environ)
 
 
-def refusal(options: dict[str, object], **environ: str) -> PkiError:
+def refusal(options: Mapping[str, object], **environ: str) -> PkiError:
     with pytest.raises(PkiError) as caught:
         resolve(options, **environ)
     assert caught.value.rule == "VAULT-SETTINGS"
