@@ -237,7 +237,7 @@ def deployment(
     releases: Iterable[Mapping[str, Any]],
     crl_sets: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Links and probes of a model, from what is on the host (results of the two installs).
+    """Files, links and probes of a model, from what the two installs say is on the host.
 
     ``waits_for`` names what is not there yet; a gateway with an entry in it is not touched.
     """
@@ -262,7 +262,8 @@ def deployment(
         ]
         probes = [_probe("ingress", item, by_certificate) for item in model["ingress"]]
         probes += [_probe("egress", item, by_certificate) for item in model["egress"]]
-    return {"waits_for": waits, "links": links, "probes": probes}
+    files = [{"path": path, "content": text} for path, text in model["trust_files"].items()]
+    return {"waits_for": waits, "files": files, "links": links, "probes": probes}
 
 
 def _probe(

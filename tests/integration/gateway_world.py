@@ -279,8 +279,7 @@ class World:
 
     def arguments(self) -> dict[str, Any]:
         model = self.model()
-        entries = [{"path": p, "content": t} for p, t in model["trust_files"].items()]
-        entries.append({"path": "nginx.conf", "content": render(model)})
+        entries = [*model["files"], {"path": "nginx.conf", "content": render(model)}]
         return {
             "name": model["name"],
             "product": model["product"],
