@@ -10,12 +10,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from . import der
+
 # What a hostile or damaged certificate makes the library raise when a part is first read.
 DECODE_ERRORS = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
 
@@ -57,6 +60,20 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     except (*DECODE_ERRORS, InvalidSignature):
         return False
     return True
+
+
+def check_signature_octets(signed: bytes) -> None:
+    """Refuse a certificate or CRL whose signature has unused bits.
+
+    No algorithm here makes such a signature, and the library ignores the octet: one bit
+    of a signed object could be changed and it would still verify.
+
+    Raises:
+        ValueError: unused bits, or not the outer shape of a signed object.
+    """
+    parts = tuple(der.elements(der.element(signed).content))
+    if len(parts) != 3 or parts[2].tag != der.BIT_STRING or parts[2].content[:1] != b"\0":
+        raise ValueError("the signature is not a whole number of octets")
 
 
 def short(digest: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-INTEGER, OCTET_STRING, OID, UTF8_STRING, SEQUENCE, SET = 0x02, 0x04, 0x06, 0x0C, 0x30, 0x31
+INTEGER, BIT_STRING, OCTET_STRING, OID, UTF8_STRING, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x0C, 0x30
 _MAX_LENGTH_OCTETS = 4
 
 

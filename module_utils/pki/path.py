@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from . import names, revocation
 from .certs import (
     DECODE_ERRORS,
+    check_signature_octets,
     in_seconds,
     issued_by,
     name_bytes,
@@ -98,6 +99,8 @@ def build(
     verifier = _verifier(anchors, moment, _purpose_oid(purpose), judge_leaf)
     try:
         chain = tuple(verifier.verify(leaf, list(pool)).chain)
+        for certificate in chain:
+            check_signature_octets(to_der(certificate))
     except verification.VerificationError as exc:
         raise _explain(leaf, pool, anchors, moment, str(exc)) from None
     except DECODE_ERRORS as exc:

@@ -85,9 +85,7 @@ def read(files: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
         for certificate in _certificates(block):
             found.setdefault(to_der(certificate), certificate)
             if len(found) > MAX_CERTIFICATES:
-                raise _unreadable(
-                    f"more than {MAX_CERTIFICATES} certificates", "a certificate and its chain"
-                )
+                raise _too_many()
     if not found:
         raise _nothing_found(blocks)
     return tuple(found.values())
@@ -158,6 +156,8 @@ def _binary(data: bytes, where: str) -> Iterator[_Block]:
     offset, number = 0, 0
     while data[offset : offset + 1] == b"\x30":
         number += 1
+        if number > MAX_CERTIFICATES:
+            raise _too_many()
         place = where if number == 1 else f"element {number} of {where}"
         try:
             raw = der.element(data, offset).raw
@@ -240,8 +240,8 @@ def _is_private_key(data: bytes) -> bool:
     if tags[0] == der.SEQUENCE:
         return tags == (der.SEQUENCE, der.OCTET_STRING) and _starts_with_oid(kinds[0])
     version = int.from_bytes(kinds[0].content, "big")
-    if tags[1:3] == (der.INTEGER, der.INTEGER) and len(tags) >= 4:
-        return version in (0, 1)  # PKCS #1; a public key has two integers only
+    if tags[1:2] == (der.INTEGER,):
+        return version in (0, 1)  # PKCS #1; a public key begins with its modulus
     if tags[1:2] == (der.OCTET_STRING,):
         return version == 1  # SEC 1
     if tags[1:3] == (der.SEQUENCE, der.OCTET_STRING):
@@ -252,7 +252,7 @@ def _is_private_key(data: bytes) -> bool:
 
 
 def _leading(data: bytes) -> list[der.Element]:
-    """The first elements of the outermost sequence, as many as are intact (at most four)."""
+    """The first elements of the outermost sequence (at most four), the last maybe cut short."""
     if data[:1] != b"\x30" or len(data) < 2:
         return []
     header = 2 + (data[1] & 0x7F if data[1] & 0x80 else 0)
@@ -262,6 +262,7 @@ def _leading(data: bytes) -> list[der.Element]:
         try:
             element = der.element(data, offset)
         except ValueError:
+            found.append(der.Element(data[offset], data[offset + 2 :], data[offset:]))
             break
         found.append(element)
         offset += len(element.raw)
@@ -293,6 +294,10 @@ def _unreadable(found: str, expected: str) -> PkiError:
         next_step="copy the certificate from the portal again, with its BEGIN and END lines; "
         "nothing was changed",
     )
+
+
+def _too_many() -> PkiError:
+    return _unreadable(f"more than {MAX_CERTIFICATES} certificates", "a certificate and its chain")
 
 
 def _nothing_found(blocks: Sequence[_Block]) -> PkiError:

@@ -27,7 +27,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID
 
 from . import names, ocsp_response
-from .certs import DECODE_ERRORS, in_seconds, name_bytes, sha256, short, stamp
+from .certs import (
+    DECODE_ERRORS,
+    check_signature_octets,
+    in_seconds,
+    name_bytes,
+    sha256,
+    short,
+    stamp,
+)
 from .errors import PkiError
 
 RULE = "DIP-3.5.2.5-RP-CHECK"
@@ -126,6 +134,7 @@ def parse_crls(data: bytes) -> tuple[Crl, ...]:
 def _parse(data: bytes, load: Callable[[bytes], x509.CertificateRevocationList]) -> Crl:
     try:
         parsed = load(data)
+        check_signature_octets(parsed.public_bytes(Encoding.DER))
         idp = _extension(parsed.extensions, x509.IssuingDistributionPoint)
         number = _extension(parsed.extensions, x509.CRLNumber)
         return Crl(
