@@ -112,9 +112,11 @@ def judged(
     outcome = acceptance.run(
         inputs.declared, acceptance.wanted(actions), inputs.certificates_dir, evidence
     )
+    # Of several deployable versions of a certificate the newest accepted one is installed.
+    newest = {name: (version, accepted) for (name, version), accepted in outcome.accepted.items()}
     bundles = [
         ReleaseBundle.of(name, version, accepted, _key_path(inputs, name, version))
-        for (name, version), accepted in outcome.accepted.items()
+        for name, (version, accepted) in newest.items()
     ]
     refused = [
         {

@@ -11,8 +11,9 @@ module: pki_plan
 short_description: Plan every declared certificate
 version_added: 0.1.0
 description:
-  - Reads the inventory, the public files beside it, the keys in their stores and the cached CRLs,
-    and decides by an ordered chain of checks what every certificate's state is and what happens next.
+  - Reads the inventory, the public files beside it, the keys in their stores and the cached
+    CRLs, and decides by an ordered chain of checks what every certificate's state is and what
+    happens next.
   - Changes nothing. What it returns in RV(actions) is what the other modules carry out.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
@@ -90,6 +91,11 @@ options:
         description: Name sent as SNI.
         type: str
         required: true
+  status_file:
+    description:
+      - File that receives the status document as JSON, on the controller; none when empty.
+      - It is a report with a date, like a line in a log, and does not count as a change.
+    type: path
   refused:
     description: Certificates that were refused in this run, for the table.
     type: list
@@ -169,6 +175,7 @@ SPEC = {
     "vault": {"type": "dict", "default": {}},
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
     "refused": {"type": "list", "elements": "str", "default": []},
+    "status_file": {"type": "path"},
 }
 
 
@@ -188,12 +195,15 @@ def handler(module):
     with session.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, session.Stores(client, inputs.policies))
     plans = gather.plans(inputs, keys, served(module.params["endpoints"]))
+    document = report.status(plans, inputs.now, module.params["refused"])
+    if module.params["status_file"] and not module.check_mode:
+        report.write(module.params["status_file"], document)
     return {
         "changed": False,
         "actions": [report.action(action) for plan in plans for action in plan.actions],
         "sentences": report.sentences(plans),
-        "table": report.table(plans, module.params["refused"]),
-        "status": report.status(plans, inputs.now),
+        "table": report.table(document),
+        "status": document,
         "attention": [plan.name for plan in plans if plan.needs_person],
         "key_digests": {
             name: {str(number): version.spki_sha256 for number, version in versions.items()}

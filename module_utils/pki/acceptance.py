@@ -63,7 +63,7 @@ def run(
     certificates_dir: str | Path,
     evidence: Evidence,
 ) -> Outcome:
-    """Judge each wanted certificate; one refusal does not stop the others."""
+    """Judge each wanted certificate, oldest version first; a refusal does not stop the others."""
     accepted: dict[Key, reply.Accepted] = {}
     files: dict[Key, VersionFiles] = {}
     refused: list[Refusal] = []

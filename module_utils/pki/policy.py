@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import cel
 import jsonschema
 import yaml
 
+from . import cel_engine as cel
 from .errors import PkiError
 
 Facts = Mapping[str, Any]
@@ -233,7 +233,7 @@ def _compile_rules(raw: list[Mapping[str, str]], where: str) -> tuple[Rule, ...]
 
         def program(field: str, entry: Mapping[str, str] = entry) -> cel.Program:
             try:
-                return cel.compile(entry[field])
+                return cel.compile_expression(entry[field])
             except ValueError as exc:
                 place = f"rule {entry['id']}, {field}"
                 raise _broken(where, place, str(exc).splitlines()[0], "a CEL expression") from exc

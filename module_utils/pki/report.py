@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from . import public_state
 from .errors import render
 from .plan import Action, CertificatePlan
 from .public_state import iso
@@ -16,23 +19,26 @@ COLUMNS = ("certificate", "state", "common name", "serial", "days left", "next a
 SERIAL_SHOWN = 16
 
 
-def table(plans: Sequence[CertificatePlan], refused: Iterable[str] = ()) -> str:
-    """One aligned line a certificate: name, state, CN, serial, days left, next action."""
-    names = set(refused)
-    rows = [COLUMNS, *(_row(plan, plan.name in names) for plan in plans)]
+def table(document: Mapping[str, Any]) -> str:
+    """One aligned line a certificate: name, state, CN, serial, days left, next action.
+
+    ``document`` is a status document, so that a table can be printed again without a run.
+    """
+    rows = [COLUMNS, *(_row(entry) for entry in document["certificates"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
-def _row(plan: CertificatePlan, refused: bool) -> tuple[str, ...]:
-    wait = f"wait for {plan.waits_for}: " if plan.waits_for else ""
+def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    wait = f"wait for {entry['waits_for']}: " if entry["waits_for"] else ""
+    refused = entry["refused"]
     return (
-        plan.name,
-        "refused" if refused else plan.state.value,
-        plan.common_name,
-        short(plan.serial) if plan.serial else "-",
-        "-" if plan.days_left is None else str(plan.days_left),
-        "see the refusal above" if refused else f"{wait}{plan.next_action}",
+        entry["name"],
+        "refused" if refused else entry["state"],
+        entry["common_name"],
+        short(entry["serial"]) if entry["serial"] else "-",
+        "-" if entry["days_left"] is None else str(entry["days_left"]),
+        "see the refusal" if refused else f"{wait}{entry['next_action']}",
     )
 
 
@@ -73,13 +79,23 @@ def action(item: Action) -> dict[str, Any]:
     }
 
 
-def status(plans: Iterable[CertificatePlan], now: datetime) -> dict[str, Any]:
+def status(
+    plans: Iterable[CertificatePlan], now: datetime, refused: Iterable[str] = ()
+) -> dict[str, Any]:
     """The status document for machines; fields are only ever added within a schema version."""
+    names = set(refused)
     return {
         "schema": STATUS_SCHEMA,
         "generated_at": iso(now),
-        "certificates": [_status(plan) for plan in plans],
+        "certificates": [{**_status(plan), "refused": plan.name in names} for plan in plans],
     }
+
+
+def write(path: str, document: Mapping[str, Any]) -> None:
+    """The status document as a file, replaced in one step."""
+    target = Path(path)
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    public_state.write(target.parent, {target.name: text.encode()})
 
 
 def _status(plan: CertificatePlan) -> dict[str, Any]:
