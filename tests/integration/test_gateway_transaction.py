@@ -11,12 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from integration import gateway_world as gw
+from integration.gateway_world import World
 from pki_host import processes, transaction
 from pki_host.errors import HostError
 from pki_host.transaction import Transaction
-
-from . import gateway_world as gw
-from .gateway_world import World
 
 pytestmark = pytest.mark.integration
 
