@@ -20,9 +20,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from . import public_state, revocation
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
@@ -131,17 +128,13 @@ def _set(
     return CrlSet(
         trust=name,
         crls=tuple(item.info.der for item in kept),
-        pem=b"".join(_pem(item.info.der) for item in kept),
+        pem=b"".join(revocation.to_pem(item.info.der) for item in kept),
         fetched_at=min((item.fetched_at for item in kept), default=None),
         next_update=min((item.info.next_update for item in kept), default=None),
         changed=changed,
         warnings=tuple(warnings),
         problems=tuple(problems),
     )
-
-
-def _pem(der: bytes) -> bytes:
-    return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
 
 
 def _file(ca: Ca) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,9 +20,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from . import names
 from .errors import PkiError
-
-if TYPE_CHECKING:
-    from .reply import Expectation
+from .expectation import Expectation
 
 RULE = "DIP-6.1.1-PKCS10"
 MAX_REQUEST_BYTES = 64 * 1024

@@ -24,6 +24,8 @@ from . import csr as requests
 from . import names, path, revocation
 from .certs import DECODE_ERRORS, in_seconds, sha256, short, to_der
 from .errors import PkiError
+from .expectation import Expectation as Expectation
+from .expectation import History as History
 from .reading import read as read
 
 if TYPE_CHECKING:
@@ -66,33 +68,6 @@ class Judge(Protocol):
     def parameter(self, name: str) -> Any:
         """A value of the policy."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What is known from before; facts for a policy to judge.
-
-    ``serials`` maps a serial (lower-case hex) to the certificate name it was seen under;
-    ``spki`` and ``compromised`` are SHA-256 digests of SubjectPublicKeyInfo; ``deployed`` is
-    the SHA-256 of the certificate in use.
-    """
-
-    serials: Mapping[str, str] = field(default_factory=dict)
-    spki: frozenset[str] = frozenset()
-    compromised: frozenset[str] = frozenset()
-    deployed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What was asked for: ``subject`` by O, L, ST, C; ``purposes`` out of mtls and signing."""
-
-    common_name: str
-    subject: Mapping[str, str]
-    purposes: frozenset[str]
-    policy: str
-    environment: str
-    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)

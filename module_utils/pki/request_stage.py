@@ -15,9 +15,9 @@ from typing import Any
 
 from . import csr, policy, public_state, session, submission
 from .errors import PkiError
+from .expectation import Expectation
 from .inventory import Certificate
 from .policy import Policy
-from .reply import Expectation
 from .stores.base import KeyRecord, KeyStore
 
 

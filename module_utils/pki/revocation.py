@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -247,19 +247,6 @@ def verify_crl(crl_bytes: bytes, issuer_cert_der: bytes, now: datetime) -> CrlIn
         scope=_scope(crl.idp),
         distribution_points=tuple(sorted(_uris(crl.idp.full_name if crl.idp else None))),
     )
-
-
-def entries(crl_bytes: bytes) -> Iterator[tuple[str, datetime]]:
-    """Serial (lower-case hex, no leading zeros) and revocation time of every entry.
-
-    For reports about a CRL that ``verify_crl`` has passed; raises like ``Crl.parse``.
-    """
-    crl = Crl.parse(crl_bytes)
-    try:
-        for entry in crl.parsed:
-            yield f"{entry.serial_number:x}", entry.revocation_date_utc
-    except DECODE_ERRORS as exc:
-        raise _unreadable(names.printable(str(exc))) from None
 
 
 def to_pem(crl_bytes: bytes) -> bytes:
