@@ -185,7 +185,7 @@ def served(endpoints):
     for endpoint in endpoints:
         seen = probe.served(endpoint["address"], endpoint["port"], endpoint["server_name"])
         found.setdefault(str(endpoint["certificate"]), {})[str(endpoint["host"])] = (
-            seen.serial if seen else None
+            seen.serial or None
         )
     return found
 

@@ -96,8 +96,8 @@ def test_only_vault_py_speaks_http_to_vault() -> None:
 def test_plan_and_policy_have_no_clock_file_network_or_subprocess(name: str) -> None:
     text = (PKI / name).read_text()
     assert not top_level(PKI / name) & {
-        "os", "io", "pathlib", "time", "socket", "subprocess", "urllib", "tempfile", "shutil", "ssl",
-        "hvac", "requests", "logging",
+        "os", "io", "pathlib", "time", "socket", "subprocess", "urllib", "tempfile", "shutil",
+        "ssl", "hvac", "requests", "logging",
     }  # fmt: skip
     calls = {
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

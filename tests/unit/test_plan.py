@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,8 @@ from pki.plan import (
     Accepted,
     CertificatePlan,
     Intent,
-    Kind,
     KeyVersion,
+    Kind,
     Limits,
     Observed,
     Reason,
@@ -26,7 +26,7 @@ from pki.plan import (
     plan,
 )
 
-NOW = datetime(2026, 11, 3, 2, 0, tzinfo=timezone.utc)
+NOW = datetime(2026, 11, 3, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 LIMITS = Limits(renewal_window=45 * DAY)
 INTENT = Intent(

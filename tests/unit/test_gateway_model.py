@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway model: from the inventory's words to plain values, or a clear refusal."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pki import gateway, inventory, names, policy_files, release_bundle
+from pki.errors import PkiError
+from pki.trust_files import Ca, LoadedTrust
+from unit import pki_factory
+from unit.pki_factory import Authority
+
+PROJECT = Path(__file__).resolve().parents[2]
+ROOT = pki_factory.authority("Root")
+POLICY_CA = ROOT.authority("Policy CA")
+ISSUING = ROOT.authority("Issuing CA, 1")
+DEEP = POLICY_CA.authority("Deep CA")
+
+
+def ca(authority: Authority) -> Ca:
+    return Ca(authority.der, authority.pem, authority.sha256, "", ())
+
+
+def trust(anchors: list[Authority], issuers: list[Authority]) -> LoadedTrust:
+    return LoadedTrust("dip", tuple(map(ca, anchors)), tuple(map(ca, issuers)))
+
+
+PINNED = [{"file": "a.pem", "sha256": "0" * 64, "crl_urls": []}]
+PERSON = {"name": "A", "email": "a@a.example", "role": "certificate_admin"}
+
+
+@pytest.fixture(scope="module")
+def sources() -> gateway.Sources:
+    policies = policy_files.load_policies(PROJECT / "policies", ["mhhs-dip"])
+    sets = {
+        name: {
+            "policy": "mhhs-dip",
+            "environment_class": name,
+            "anchors": PINNED,
+            "issuers": PINNED,
+        }
+        for name in ("nonprod", "prod")
+    }
+    declared = inventory.load(
+        organisations={
+            "o": {
+                "party": "market_participant_active",
+                "subject": {"O": "O", "L": "L", "ST": "S", "C": "GB"},
+                "roster": [PERSON],
+            }
+        },
+        certificates=[
+            {
+                "name": "dip",
+                "policy": "mhhs-dip",
+                "environment": "nonprod",
+                "domain": "example-energy.co.uk",
+                "purposes": ["mtls"],
+                "key": {"store": "transit", "delivery": "wrapped"},
+                "hosts": "gateways",
+            }
+        ],
+        trust=sets,
+        policies=policies,
+    )
+    loaded = trust([ROOT], [ISSUING])
+    roots = gateway.Roots("/etc/pki/mtls", "/var/lib/pki-crl", "/etc/pki/gateway")
+    return gateway.Sources(declared, {"nonprod": loaded, "prod": loaded}, policies, roots)
+
+
+ENTRY: dict[str, Any] = {
+    "name": "gw",
+    "product": "nginx",
+    "hosts": "gateways",
+    "ingress": [
+        {
+            "name": "webhook",
+            "listen": "0.0.0.0:8443",
+            "server_name": "gw.example",
+            "certificate": "dip",
+            "trust": "nonprod",
+            "peers": [{"CN": "peer.example"}],
+            "upstream": "http://127.0.0.1:8000",
+        }
+    ],
+    "egress": [
+        {
+            "name": "api",
+            "listen": "[::1]:9443",
+            "certificate": "dip",
+            "trust": "nonprod",
+            "upstream": {"host": "api.example", "address": "192.0.2.1", "port": 443},
+        }
+    ],
+}
+
+
+def test_a_model_is_plain_json_and_holds_what_a_template_needs(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    assert json.loads(json.dumps(model)) == model
+    (ingress,), (egress,) = model["ingress"], model["egress"]
+    assert model["root"] == "/etc/pki/gateway/gw"
+    assert ingress["fullchain"] == "/etc/pki/mtls/dip/current/fullchain.pem"
+    assert ingress["crl_file"] == "/var/lib/pki-crl/nonprod/current/crl.pem"
+    assert ingress["ca_file"] == "/etc/pki/gateway/gw/trust/nonprod.pem"
+    assert ingress["issuers"] == [names.rfc2253(ISSUING.certificate.subject)]
+    assert ingress["issuers"] == ["CN=Issuing CA\\, 1"]
+    assert (egress["address"], egress["port"], egress["authority"]) == ("::1", 9443, "[::1]:9443")
+    assert egress["upstream_authority"] == "192.0.2.1:443"
+    assert model["trust_files"]["trust/nonprod.pem"] == (ROOT.pem + ISSUING.pem).decode()
+
+
+def test_tls_numbers_are_the_policys(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    policy = sources.policies["mhhs-dip"]
+    assert model["tls"] == {
+        "protocols": list(policy.strings("tls_protocols")),
+        "ciphers": list(policy.strings("tls12_ciphers")),
+        "ciphersuites": list(policy.strings("tls13_ciphersuites")),
+        "groups": list(policy.strings("tls_groups")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("anchors", "issuers", "depth"),
+    [
+        ([ROOT], [ISSUING], 1),
+        ([ROOT], [ROOT], 0),
+        ([ROOT], [DEEP], 1),
+        ([ROOT], [POLICY_CA, DEEP], 2),
+    ],
+)
+def test_a_chain_may_be_as_long_as_the_pinned_cas_and_no_longer(
+    anchors: list[Authority], issuers: list[Authority], depth: int
+) -> None:
+    assert gateway.verify_depth(trust(anchors, issuers)) == depth
+
+
+def put(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(entry: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        place: Any = entry
+        for step in parents:
+            place = place[int(step) if step.isdigit() else step]
+        place[last] = value
+
+    return change
+
+
+def drop(path: str) -> Callable[[dict[str, Any]], None]:
+    def change(entry: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        place: Any = entry
+        for step in parents:
+            place = place[int(step) if step.isdigit() else step]
+        del place[last]
+
+    return change
+
+
+REFUSED = {
+    "an unknown key": (put("ingress.0.peer", []), "unknown key `peer`"),
+    "a missing key": (drop("ingress.0.peers"), "`peers` is missing"),
+    "no peers, which would let nobody in": (put("ingress.0.peers", []), "nobody would be let in"),
+    "a peer that is a pattern": (put("ingress.0.peers", ["*.example"]), "not a map"),
+    "a peer with control characters": (put("ingress.0.peers", [{"CN": "a\nb"}]), "not usable"),
+    "plain http beyond loopback": (put("egress.0.listen", "0.0.0.0:9443"), "must not leave"),
+    "an egress on a name": (put("egress.0.listen", "gw.example:9443"), "must not leave"),
+    "one port for two": (put("egress.0.listen", "0.0.0.0:8443"), "must not leave"),
+    "a certificate that is not declared": (put("ingress.0.certificate", "dup"), "no such entry"),
+    "trust that is not declared": (put("egress.0.trust", "nowhere"), "no such entry"),
+    "trust of the other class": (put("ingress.0.trust", "prod"), "different environment classes"),
+    "a port out of range": (put("ingress.0.listen", "127.0.0.1:70000"), "not a port"),
+    "a listener without a port": (put("ingress.0.listen", "127.0.0.1"), "no port"),
+    "an upstream with a path": (put("ingress.0.upstream", "http://a:1/x;y"), "not usable"),
+    "a host with a semicolon": (put("egress.0.upstream.host", "a;b"), "not usable"),
+    "a name that is a path": (put("name", "../gw"), "not usable"),
+    "no listener at all": (
+        lambda entry: entry.update(ingress=[], egress=[]),
+        "nothing to do",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED))
+def test_refused_is(sources: gateway.Sources, case: str) -> None:
+    change, message = REFUSED[case]
+    entry = copy.deepcopy(ENTRY)
+    change(entry)
+    with pytest.raises(PkiError) as caught:
+        gateway.build_all([entry], sources)
+    assert message in caught.value.message
+    assert caught.value.rule == "INVENTORY"
+    assert caught.value.where.startswith("group_vars/all/gateways.yml: gateways[0]")
+
+
+def test_two_listeners_on_one_port_and_two_gateways_of_one_name_are_refused(
+    sources: gateway.Sources,
+) -> None:
+    twice = copy.deepcopy(ENTRY)
+    twice["ingress"].append({**twice["ingress"][0], "name": "other"})
+    with pytest.raises(PkiError, match="share one listen"):
+        gateway.build_all([twice], sources)
+    with pytest.raises(PkiError, match="share one name"):
+        gateway.build_all([ENTRY, ENTRY], sources)
+
+
+RELEASE = {
+    "certificate": "dip",
+    "certificate_sha256": "ab" * 32,
+    "link": {"path": "/etc/pki/mtls/dip/current", "target": "releases/v1-abababababababab"},
+}
+CRLS = {
+    "trust": "nonprod",
+    "link": {"path": "/var/lib/pki-crl/nonprod/current", "target": "sets/0123456789abcdef"},
+}
+
+
+def test_a_gateway_with_release_and_crls_is_ready(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    ready = gateway.deployment(model, [RELEASE], [CRLS])
+    assert ready["waits_for"] == []
+    assert ready["links"] == [RELEASE["link"], CRLS["link"]]
+    assert [(p["kind"], p["port"], p["certificate_sha256"]) for p in ready["probes"]] == [
+        ("ingress", 8443, "ab" * 32),
+        ("egress", 9443, "ab" * 32),
+    ]
+
+
+def test_a_gateway_waits_for_what_is_not_on_its_host(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    waiting = gateway.deployment(model, [], [])
+    assert waiting["waits_for"] == ["an accepted certificate dip", "CRLs of nonprod"]
+    assert (waiting["links"], waiting["probes"]) == ([], [])
+
+
+def test_a_release_bundle_is_made_from_an_accepted_reply_and_from_nothing_else() -> None:
+    class LooksAccepted:
+        certificate_sha256 = "ab" * 32
+
+    with pytest.raises(TypeError, match="accepted reply only"):
+        release_bundle.ReleaseBundle.of("dip", 1, LooksAccepted(), "m/n")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="made with"):
+        release_bundle.ReleaseBundle("dip", 1, "v1-ab", "m/n", ())

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Release directories and CRL sets on a host, looked at and put right."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from pki_host import crl_install, files, openssl, release
+from pki_host.errors import HostError
+from pki_host.release import Release
+from unit import pki_factory
+
+CA = pki_factory.authority("Host CA")
+LEAF = CA.leaf()
+PEM = pki_factory.pem(LEAF).decode()
+
+
+def key_pem(label: str, form: str = "PKCS8", password: bytes = b"") -> bytes:
+    protection: Any = (
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption()
+    )
+    return pki_factory.key(label).private_bytes(
+        serialization.Encoding.PEM, getattr(serialization.PrivateFormat, form), protection
+    )
+
+
+def raw(**changes: Any) -> dict[str, Any]:
+    contents = {
+        "certificate.pem": PEM,
+        "chain.pem": CA.pem.decode(),
+        "fullchain.pem": PEM + CA.pem.decode(),
+        "release.json": "{}\n",
+    }
+    return {
+        "certificate": "dip",
+        "version": 1,
+        "id": f"v1-{hashlib.sha256(LEAF).hexdigest()[:16]}",
+        "files": contents,
+        "key_path": "transit-nonprod-tls/export/signing-key/dip/1",
+        **changes,
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """A host on which the release is whole."""
+    item = Release.of(raw())
+    directory = Path(item.directory(str(tmp_path)))
+    files.write(str(directory / "key.pem"), key_pem("leaf"))
+    for name, text in item.contents.items():
+        files.write(str(directory / name), text.encode(), files.PUBLIC)
+    return str(tmp_path)
+
+
+def test_a_whole_release_is_right_and_tells_where_it_is(root: str) -> None:
+    state = release.inspect(root, Release.of(raw()))
+    assert state.right
+    result = state.as_result(root)
+    assert result["certificate_sha256"] == hashlib.sha256(LEAF).hexdigest()
+    assert result["link"] == {"path": f"{root}/dip/current", "target": f"releases/{raw()['id']}"}
+
+
+def test_an_empty_host_lacks_everything_and_says_so(tmp_path: Path) -> None:
+    state = release.inspect(str(tmp_path), Release.of(raw()))
+    assert state.needs_key
+    assert state.problems == [
+        "certificate.pem is missing",
+        "chain.pem is missing",
+        "fullchain.pem is missing",
+        "release.json is missing",
+        "key.pem is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "problem", "needs_key"),
+    [
+        ("chain.pem", b"x", "chain.pem is not what was accepted", False),
+        ("key.pem", key_pem("stranger"), "key.pem is not the certificate's key", True),
+        ("key.pem", b"garbage", "key.pem is not the certificate's key", True),
+        ("key.pem", b"", "key.pem is not the certificate's key", True),
+    ],
+)
+def test_wrong_bytes_are_found(
+    root: str, name: str, damage: bytes, problem: str, needs_key: bool
+) -> None:
+    item = Release.of(raw())
+    mode = files.PRIVATE if name == "key.pem" else files.PUBLIC
+    files.write(f"{item.directory(root)}/{name}", damage, mode)
+    state = release.inspect(root, item)
+    assert state.problems == [problem]
+    assert state.needs_key is needs_key
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o640, True), (0o604, True), (0o400, False)])
+def test_a_key_with_another_mode_gets_it_back_and_an_exposed_one_is_named(
+    root: str, mode: int, warned: bool
+) -> None:
+    item = Release.of(raw())
+    path = f"{item.directory(root)}/key.pem"
+    files.set_mode(path, mode)
+    state = release.present(root, item, None, None)
+    assert state.problems == [f"key.pem has mode {mode:04o}, not 0600"]
+    assert bool(state.warnings) is warned
+    assert files.mode_of(path) == 0o600
+    assert release.inspect(root, item).right
+
+
+def test_without_a_token_a_missing_key_is_an_error_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(HostError) as caught:
+        release.present(str(tmp_path), Release.of(raw()), None, None)
+    assert caught.value.rule == "RELEASE-NO-KEY"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"certificate": "../dip"},
+        {"certificate": ""},
+        {"id": "v1-../../etc"},
+        {"id": "v1-0123456789abcdef"},
+        {"files": {"certificate.pem": PEM}},
+        {"files": {**raw()["files"], "../key.pem": ""}},
+        {"files": {**raw()["files"], "certificate.pem": "no certificate"}},
+    ],
+)
+def test_a_malformed_release_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(HostError, match="malformed"):
+        Release.of(raw(**changes))
+
+
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL"])
+def test_both_pem_forms_of_a_key_belong_to_the_certificate(form: str) -> None:
+    assert openssl.belongs_together(key_pem("leaf", form), PEM.encode())
+
+
+def test_another_key_an_encrypted_key_and_garbage_do_not() -> None:
+    for key in (key_pem("stranger"), key_pem("leaf", password=b"secret"), b"garbage", b""):
+        assert not openssl.belongs_together(key, PEM.encode())
+
+
+# -- CRL sets ------------------------------------------------------------------------------
+
+CRL = "-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n"
+
+
+def crl_set(**changes: Any) -> dict[str, Any]:
+    digest = hashlib.sha256(CRL.encode()).hexdigest()
+    return {"trust": "dip", "pem": CRL, "sha256": digest, "fetched_at": "t", **changes}
+
+
+def test_a_crl_set_is_named_by_its_content_and_installed_once(tmp_path: Path) -> None:
+    root, item = str(tmp_path), crl_install.CrlSet.of(crl_set())
+    assert item.problem(root) == "not on this host"
+    item.install(root)
+    assert item.problem(root) == ""
+    assert Path(item.path(root)).read_text() == CRL
+    assert item.as_result(root, "")["link"] == {
+        "path": f"{root}/dip/current",
+        "target": f"sets/{item.id}",
+    }
+
+
+def test_a_changed_crl_file_is_noticed(tmp_path: Path) -> None:
+    root, item = str(tmp_path), crl_install.CrlSet.of(crl_set())
+    item.install(root)
+    Path(item.path(root)).chmod(0o600)
+    assert item.problem(root) == "mode 0600, not 0644"
+    Path(item.path(root)).write_text("stale")
+    assert item.problem(root) == "changed on this host"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pem": "", "sha256": hashlib.sha256(b"").hexdigest()},
+        {"sha256": "0" * 64},
+        {"trust": "../dip"},
+    ],
+)
+def test_a_crl_set_that_is_empty_or_not_the_stated_one_is_refused(
+    changes: dict[str, Any],
+) -> None:
+    with pytest.raises(HostError, match="not usable"):
+        crl_install.CrlSet.of(crl_set(**changes))
+
+
+def test_the_poll_record_changes_with_every_fetch_and_only_then(tmp_path: Path) -> None:
+    root, path = str(tmp_path), tmp_path / "dip/poll.json"
+    crl_install.CrlSet.of(crl_set()).record_poll(root)
+    first = path.stat().st_ino
+    crl_install.CrlSet.of(crl_set()).record_poll(root)
+    assert path.stat().st_ino == first
+    crl_install.CrlSet.of(crl_set(fetched_at="later")).record_poll(root)
+    assert '"later"' in path.read_text()
