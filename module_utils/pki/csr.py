@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID
 
 from . import names
+from .certs import DECODE_ERRORS
 from .errors import PkiError
 from .expectation import Expectation
 
@@ -130,7 +130,7 @@ def _load(data: bytes) -> x509.CertificateSigningRequest:
             return x509.load_der_x509_csr(data)
         # keytool writes the older label, which means the same.
         return x509.load_pem_x509_csr(data.replace(b" NEW CERTIFICATE", b" CERTIFICATE"))
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except DECODE_ERRORS as exc:
         raise _unreadable(names.printable(str(exc)), "one PKCS #10 request, PEM or DER") from None
 
 
@@ -138,7 +138,7 @@ def _part(what: str, read: Callable[[], _T]) -> _T:
     """Parts of a request are decoded when first touched: any of them may be malformed."""
     try:
         return read()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as exc:
+    except DECODE_ERRORS as exc:
         raise _unreadable(f"{what}: {names.printable(str(exc))}", f"a well-formed {what}") from None
 
 
@@ -155,7 +155,7 @@ def _unreadable(found: str, expected: str) -> PkiError:
 def _signature_valid(request: x509.CertificateSigningRequest) -> bool:
     try:
         return request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except DECODE_ERRORS:
         return False
 
 
@@ -212,7 +212,7 @@ def signature_hash(signed: Any) -> str:
     """Lower-case name of the hash that was signed; empty if unknown or built in (EdDSA)."""
     try:
         algorithm = signed.signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
+    except DECODE_ERRORS:
         return ""
     return "" if algorithm is None else str(algorithm.name)
 
