@@ -26,6 +26,10 @@ $(VENV)/.lab: requirements-bootstrap.txt requirements-lab.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements-lab.txt
 	@touch $@
 
+$(VENV)/.run: requirements-bootstrap.txt requirements.txt
+	@./tools/venv "$(PYTHON)" "$(VENV)" requirements.txt
+	@touch $@
+
 $(VENV)/.dev: requirements-bootstrap.txt requirements-dev.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements-dev.txt
 	@touch $@ $(VENV)/.lab

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from . import names
 from .errors import PkiError
 from .policy import Policy
 
+PLACEHOLDER = "FILL-IN"
 PURPOSES = ("mtls", "signing")
 STORES = ("transit",)
 DELIVERIES = ("wrapped",)
@@ -114,7 +115,12 @@ def load(
     policies: Mapping[str, Policy],
 ) -> Declared:
     """The declared inventory; PkiError INVENTORY with one block per broken entry."""
-    problems: list[PkiError] = []
+    problems = [
+        *_unfilled(organisations, "organisations.yml: organisations"),
+        *_unfilled(certificates, "certificates.yml: certificates"),
+        *_unfilled(trust, "trust.yml: trust"),
+    ]
+    _raise(problems)
     organisation_map = _entries(organisations, "organisations.yml", "organisations", problems)
     known_organisations: dict[str, Organisation] = {}
     for key, raw in organisation_map.items():
@@ -127,6 +133,7 @@ def load(
         if trust_set is not None:
             known_trust[key] = trust_set
     _one_trust_set_each(known_trust.values(), problems)
+    _raise(problems)  # certificates refer to both maps: their own errors would only repeat these
     known_certificates: dict[str, Certificate] = {}
     for index, raw in enumerate(_items(certificates, "certificates.yml", problems)):
         entry = _try(problems, _certificate, index, raw, known_organisations, known_trust, policies)
@@ -138,6 +145,18 @@ def load(
     return Declared(known_organisations, known_certificates, known_trust)
 
 
+def _unfilled(node: object, where: str) -> Iterator[PkiError]:
+    """One error for each place of an example inventory that still has to be filled in."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _unfilled(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _unfilled(value, f"{where}[{index}]")
+    elif isinstance(node, str) and PLACEHOLDER in node:
+        yield _error(where, "this place is not filled in yet", node, "your own value")
+
+
 def _try(problems: list[PkiError], build: Callable[..., _T], *arguments: object) -> _T | None:
     try:
         return build(*arguments)
@@ -146,20 +165,30 @@ def _try(problems: list[PkiError], build: Callable[..., _T], *arguments: object)
         return None
 
 
-def _raise(problems: list[PkiError]) -> None:
-    if not problems:
-        return
-    first = problems[0]
+class InventoryError(PkiError):
+    """Several problems at once, each printed as the block it would be alone."""
+
+    def __init__(self, problems: Sequence[PkiError]) -> None:
+        first = problems[0]
+        super().__init__(
+            f"the inventory has {len(problems)} problems",
+            rule=first.rule,
+            found="\n".join(problem.found for problem in problems),
+            expected="\n".join(problem.expected for problem in problems),
+            where="\n".join(problem.where for problem in problems),
+            next_step="correct them all and run again; nothing was changed",
+        )
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n\n".join([self.message, *map(str, self.problems), f"next: {self.next_step}"])
+
+
+def _raise(problems: Sequence[PkiError]) -> None:
     if len(problems) == 1:
-        raise first
-    raise PkiError(
-        "\n".join([f"the inventory has {len(problems)} problems", *map(str, problems)]),
-        rule=first.rule,
-        found=f"{len(problems)} problems, the first: {first.found}",
-        expected=first.expected,
-        where=first.where,
-        next_step="correct them all and run again; nothing was changed",
-    )
+        raise problems[0]
+    if problems:
+        raise InventoryError(problems)
 
 
 def _error(where: str, message: str, found: object, expected: str, next_step: str = "") -> PkiError:

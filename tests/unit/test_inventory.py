@@ -221,12 +221,22 @@ def test_a_typo_suggests_the_key_that_was_meant() -> None:
     assert caught.value.next_step == "did you mean `domain`?"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_of_a_file_are_told_at_once() -> None:
     raw = copy.deepcopy(GOOD)
     cert(domain="UPPER.co.uk")(raw)
-    pin("short")(raw)
+    raw["certificates"].append({**raw["certificates"][0], "name": "second", "environment": "tset"})
     with pytest.raises(PkiError) as caught:
         load(raw)
-    assert "2 problems" in caught.value.message or "3 problems" in caught.value.message
+    assert "the inventory has 2 problems" in str(caught.value)
     assert "UPPER.co.uk" in str(caught.value)
-    assert "short" in str(caught.value)
+    assert "tset" in str(caught.value)
+
+
+def test_every_place_that_is_not_filled_in_is_named() -> None:
+    raw = copy.deepcopy(GOOD)
+    cert(domain="FILL-IN")(raw)
+    org(subject={"O": "FILL-IN", "L": "L", "ST": "S", "C": "GB"})(raw)
+    with pytest.raises(PkiError) as caught:
+        load(raw)
+    for place in ("example-energy.subject.O", "certificates[0].domain"):
+        assert place in str(caught.value)
