@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
         inputs = session.load(arguments)
         mine = _actions_of_host(arguments["actions"], task_vars)
         bundles, refused = judged(inputs, mine)
-        result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+        result: dict[str, Any] = {"changed": False, "releases": []}
+        if bundles:
+            result = self._on_host("inspect", arguments, bundles, {}, task_vars)
         if not result.get("failed") and result.get("changed") and not self._task.check_mode:
             result = self._present(inputs, arguments, bundles, result, task_vars)
         # A refusal is reported, and stops only its own certificate: nothing of it is sent.

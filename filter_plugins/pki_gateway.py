@@ -28,7 +28,7 @@ def models(
     releases: Any = (),
     crl_sets: Any = (),
 ) -> list[dict[str, Any]]:
-    """The models of this host's gateways, each with ``files``, ``links``, ``probes``, ``waits_for``.
+    """The models of this host's gateways, each with what :func:`gateway.deployment` adds.
 
     ``declared``: organisations, certificates, trust. ``host``: name, groups. ``places``:
     policy_dir and base_dir here, release_root, crl_cache_root and gateway_root there.

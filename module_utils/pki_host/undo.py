@@ -44,8 +44,11 @@ class Undo:
         data = files.read(undo._record)
         if data is None:
             return None
-        raw = json.loads(data)
-        undo.files, undo.links = raw["files"], raw["links"]
+        try:
+            raw = json.loads(data)
+            undo.files, undo.links = dict(raw["files"]), dict(raw["links"])
+        except (ValueError, KeyError, TypeError):
+            raise _damaged(undo._record, "text that is not an undo record") from None
         return undo
 
     def register(self, file_paths: Iterable[str], link_paths: Iterable[str]) -> None:
@@ -73,14 +76,7 @@ class Undo:
             return None
         data = files.read(os.path.join(self._directory, digest))
         if data is None or files.sha256(data) != digest:
-            raise HostError(
-                "the undo record is damaged",
-                rule="GATEWAY-UNDO",
-                found=f"no intact copy of {path}",
-                expected=f"bytes with sha256 {digest}",
-                where=self._directory,
-                next_step="correct the inventory and run again: a successful run needs no undo",
-            )
+            raise _damaged(self._directory, f"no intact copy of {path}")
         return data
 
     def restore(self) -> None:
@@ -108,3 +104,16 @@ class Undo:
         digest = files.sha256(data)
         files.write(os.path.join(self._directory, digest), data, files.PRIVATE)
         return digest
+
+
+def _damaged(where: str, found: str) -> HostError:
+    # Only a hand can do this: every file of the record is written whole or not at all.
+    return HostError(
+        "the undo record of an interrupted change is damaged",
+        rule="GATEWAY-UNDO",
+        found=found,
+        expected="the record as it was written",
+        where=where,
+        next_step="move the directory `transaction` away and run again: the change is then "
+        "made from what is on disk now",
+    )

@@ -348,6 +348,18 @@ def test_a_failure_after_a_kill_goes_back_to_before_the_kill(running: World) -> 
     assert running.get(None).leaf == leaf
 
 
+def test_an_undo_record_that_somebody_damaged_stops_the_run_and_is_named(running: World) -> None:
+    renew(running)
+    run_killed(running.desired(), "test")
+    record = running.root / "transaction/transaction.json"
+    record.write_text("{}")
+    before = snapshot(running.base)
+    with pytest.raises(HostError, match="damaged") as caught:
+        transaction.run(running.desired(), check=False)
+    assert caught.value.where == str(record)
+    assert snapshot(running.base) == before
+
+
 def test_workers_of_a_killed_master_are_ended_and_the_gateway_is_back(running: World) -> None:
     master = running.daemon().master()
     assert master is not None

@@ -172,7 +172,6 @@ REFUSED = {
     "a peer with control characters": (put("ingress.0.peers", [{"CN": "a\nb"}]), "not usable"),
     "plain http beyond loopback": (put("egress.0.listen", "0.0.0.0:9443"), "must not leave"),
     "an egress on a name": (put("egress.0.listen", "gw.example:9443"), "must not leave"),
-    "one port for two": (put("egress.0.listen", "0.0.0.0:8443"), "must not leave"),
     "a certificate that is not declared": (put("ingress.0.certificate", "dup"), "no such entry"),
     "trust that is not declared": (put("egress.0.trust", "nowhere"), "no such entry"),
     "trust of the other class": (put("ingress.0.trust", "prod"), "different environment classes"),
