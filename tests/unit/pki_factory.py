@@ -164,11 +164,14 @@ class Authority:
         end: datetime | None = NOW + timedelta(hours=23),
         responder: x509.Certificate | None = None,
         signer: rsa.RSAPrivateKey | None = None,
+        about: x509.Certificate | None = None,
+        extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
+        """``about`` is the CA that the CertID names, if not the one that answers."""
         revoked = status is ocsp.OCSPCertStatus.REVOKED
         builder = ocsp.OCSPResponseBuilder().add_response(
             cert=x509.load_der_x509_certificate(certificate),
-            issuer=self.certificate,
+            issuer=about or self.certificate,
             algorithm=hashes.SHA1(),
             cert_status=status,
             this_update=start,
@@ -181,6 +184,8 @@ class Authority:
         )
         if responder is not None:
             builder = builder.certificates([responder])
+        for value, critical in extensions:
+            builder = builder.add_extension(value, critical)
         return builder.sign(signer or self.private, hashes.SHA256()).public_bytes(Encoding.DER)
 
 

@@ -157,6 +157,12 @@ def test_what_is_no_request_is_refused_with_its_rule(data: bytes) -> None:
     assert caught.value.next_step
 
 
+def test_a_request_larger_than_any_is_not_parsed() -> None:
+    with pytest.raises(PkiError) as caught:
+        csr.parse(built() + b"\n" * 70_000)
+    assert caught.value.expected == "at most 65536 bytes"
+
+
 def test_a_certificate_is_not_a_request() -> None:
     with pytest.raises(PkiError):
         csr.parse(factory.authority("root").pem)

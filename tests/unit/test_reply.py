@@ -197,6 +197,7 @@ def test_the_newest_of_two_certificates_of_the_key_is_taken() -> None:
         (b"\x30\x80\x00\x00", "PKCS #7"),
         (b"-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----", "PKCS #7"),
         (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----", "only X509 CRL"),
+        (b"\x30\x00" * 513, "more than 512"),
         (b"x" * (4 * 1024 * 1024 + 1), "bytes"),
     ],
 )

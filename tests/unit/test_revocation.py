@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.ocsp import OCSPCertStatus, OCSPResponseBuilder, OCSPResponseStatus
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.ocsp import (
+    OCSPCertStatus,
+    OCSPResponderEncoding,
+    OCSPResponseBuilder,
+    OCSPResponseStatus,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -210,6 +215,34 @@ def test_a_certificate_without_distribution_point_matches_no_partition() -> None
     assert leaf_status(crl, leaf=ISSUING.leaf(cdp=None)).verdict == "unknown"
 
 
+@pytest.mark.parametrize("limit", ["reasons", "another CRL issuer"])
+def test_a_limited_distribution_point_matches_no_partition(limit: str) -> None:
+    uri = [x509.UniformResourceIdentifier(CDP)]
+    reasons = SOME if limit == "reasons" else None
+    elsewhere = [x509.DirectoryName(factory.name("Other"))] if limit != "reasons" else None
+    points = x509.CRLDistributionPoints([x509.DistributionPoint(uri, None, reasons, elsewhere)])
+    leaf = ISSUING.leaf(cdp=None, extra=[(points, False)])
+    assert leaf_status(ISSUING.crl(extensions=[idp(CDP)]), leaf=leaf).verdict == "unknown"
+    assert leaf_status(ISSUING.crl(), leaf=leaf).verdict == "good"
+
+
+def test_serials_of_an_indirect_crl_are_not_read_as_this_issuers() -> None:
+    indirect = ISSUING.crl([SERIAL], extensions=[idp(indirect_crl=True)])
+    assert leaf_status(indirect, ISSUING.crl()).verdict == "good"
+
+
+def test_a_crl_whose_signature_has_unused_bits_is_unreadable() -> None:
+    for number in range(1, 30):
+        crl = bytearray(ISSUING.crl(number=number))
+        crl[-257] = 1
+        assert leaf_status(bytes(crl)).verdict == "unknown"
+
+
+def test_fractions_of_a_second_do_not_count() -> None:
+    end = NOW + 23 * HOUR + timedelta(milliseconds=900)
+    assert revocation.check(CHAIN, [ISSUING.crl(), ROOT.crl()], end)[0].verdict == "good"
+
+
 def test_unreadable_files_are_named_and_never_read_as_good() -> None:
     status = leaf_status(b"junk", b"\x30\x82junk", b"")
     assert status.verdict == "unknown"
@@ -344,6 +377,8 @@ def test_a_responder_that_the_issuer_appointed_may_answer() -> None:
         ISSUING.ocsp(LEAF, end=None),
         ISSUING.ocsp(LEAF, OCSPCertStatus.UNKNOWN),
         ISSUING.ocsp(ISSUING.leaf()),
+        ISSUING.ocsp(LEAF, about=ROOT.authority("Example Issuing", key_name="twin").certificate),
+        ISSUING.ocsp(LEAF, extensions=[(x509.OCSPNonce(b"12345678"), True)]),
         OTHER.ocsp(LEAF),
         OCSPResponseBuilder.build_unsuccessful(OCSPResponseStatus.TRY_LATER).public_bytes(
             Encoding.DER
@@ -361,6 +396,8 @@ def test_a_responder_that_the_issuer_appointed_may_answer() -> None:
         "no nextUpdate",
         "unknown",
         "another serial",
+        "another key of a CA of this name",
+        "an unknown critical extension",
         "another issuer",
         "tryLater",
         "no OCSP response",
@@ -368,6 +405,28 @@ def test_a_responder_that_the_issuer_appointed_may_answer() -> None:
 )
 def test_a_response_is_no_answer_when_it_is_from_or_has(response: bytes) -> None:
     assert with_ocsp(response).verdict == "unknown"
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("Example Issuing", "good"), ("Alias", "unknown")])
+def test_the_issuer_name_in_a_response_must_be_the_certificates(name: str, verdict: str) -> None:
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(factory.name(name).public_bytes())
+    key_digest = hashes.Hash(hashes.SHA256())
+    key_digest.update(ISSUING.private.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1))
+    builder = OCSPResponseBuilder().add_response_by_hash(
+        issuer_name_hash=digest.finalize(),
+        issuer_key_hash=key_digest.finalize(),
+        serial_number=SERIAL,
+        algorithm=hashes.SHA256(),
+        cert_status=OCSPCertStatus.GOOD,
+        this_update=NOW - HOUR,
+        next_update=NOW + HOUR,
+        revocation_time=None,
+        revocation_reason=None,
+    )
+    builder = builder.responder_id(OCSPResponderEncoding.NAME, ISSUING.certificate)
+    response = builder.sign(ISSUING.private, hashes.SHA256()).public_bytes(Encoding.DER)
+    assert with_ocsp(response).verdict == verdict
 
 
 @settings(max_examples=150, deadline=None)
