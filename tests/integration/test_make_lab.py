@@ -219,7 +219,7 @@ def processes(clone: Clone) -> dict[int, str]:
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-            if str(clone.home) in line and "pytest" not in line:
+            if str(clone.home) in line and int(entry.name) != os.getpid():
                 found[int(entry.name)] = line
     return found
 
