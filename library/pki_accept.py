@@ -106,16 +106,12 @@ sentences:
 
 from ansible.module_utils.pki import acceptance, accepted_record, report, session
 from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import ACTIONS, CERTIFICATES_DIR, INVENTORY
 
 SPEC = {
-    "organisations": {"type": "dict", "required": True},
-    "certificates": {"type": "list", "elements": "dict", "required": True},
-    "trust": {"type": "dict", "required": True},
-    "policy_dir": {"type": "path", "required": True},
-    "base_dir": {"type": "path", "required": True},
-    "certificates_dir": {"type": "path", "required": True},
-    "crl_cache_dir": {"type": "path", "required": True},
-    "actions": {"type": "list", "elements": "dict", "required": True},
+    **INVENTORY,
+    **CERTIFICATES_DIR,
+    **ACTIONS,
     # Digests of public keys: no secret, whatever the name suggests.
     "key_digests": {"type": "dict", "required": True, "no_log": False},
 }

@@ -87,14 +87,10 @@ problems:
 
 from ansible.module_utils.pki import crl_cache, public_state, report, session
 from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
 SPEC = {
-    "organisations": {"type": "dict", "required": True},
-    "certificates": {"type": "list", "elements": "dict", "required": True},
-    "trust": {"type": "dict", "required": True},
-    "policy_dir": {"type": "path", "required": True},
-    "base_dir": {"type": "path", "required": True},
-    "crl_cache_dir": {"type": "path", "required": True},
+    **INVENTORY,
 }
 
 

@@ -156,6 +156,7 @@ import os
 
 from ansible.module_utils.pki import gather, probe, report, session
 from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import CERTIFICATES_DIR, INVENTORY, VAULT
 
 ENDPOINT = {
     "certificate": {"type": "str", "required": True},
@@ -165,14 +166,9 @@ ENDPOINT = {
     "server_name": {"type": "str", "required": True},
 }
 SPEC = {
-    "organisations": {"type": "dict", "required": True},
-    "certificates": {"type": "list", "elements": "dict", "required": True},
-    "trust": {"type": "dict", "required": True},
-    "policy_dir": {"type": "path", "required": True},
-    "base_dir": {"type": "path", "required": True},
-    "certificates_dir": {"type": "path", "required": True},
-    "crl_cache_dir": {"type": "path", "required": True},
-    "vault": {"type": "dict", "default": {}},
+    **INVENTORY,
+    **CERTIFICATES_DIR,
+    **VAULT,
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},

@@ -107,17 +107,13 @@ import os
 
 from ansible.module_utils.pki import public_state, request_stage, session
 from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import ACTIONS, CERTIFICATES_DIR, INVENTORY, VAULT
 
 SPEC = {
-    "organisations": {"type": "dict", "required": True},
-    "certificates": {"type": "list", "elements": "dict", "required": True},
-    "trust": {"type": "dict", "required": True},
-    "policy_dir": {"type": "path", "required": True},
-    "base_dir": {"type": "path", "required": True},
-    "certificates_dir": {"type": "path", "required": True},
-    "crl_cache_dir": {"type": "path", "required": True},
-    "vault": {"type": "dict", "default": {}},
-    "actions": {"type": "list", "elements": "dict", "required": True},
+    **INVENTORY,
+    **CERTIFICATES_DIR,
+    **VAULT,
+    **ACTIONS,
 }
 KINDS = ("create_key", "write_request")
 
