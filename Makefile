@@ -17,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status test unit integration lint requirements clean
+.PHONY: help lab lab-down status test unit integration lint bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ unit: $(VENV)/.dev ## Only the unit tests
 
 integration: $(VENV)/.dev ## Only the tests against real servers
 	@$(BIN)/python tools/check.py integration
+
+bench: $(VENV)/.dev ## CPU seconds of what matters, beside a peer in the same run
+	@$(BIN)/python tests/benchmarks/bench.py
 
 requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	@for name in requirements-bootstrap requirements requirements-lab requirements-dev; do
