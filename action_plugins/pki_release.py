@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         failed = None
         try:
             result.update(self._deliver(task_vars or {}))
-        except Exception as exc:  # never let Ansible print an exception's text
+        except BaseException as exc:  # never let Ansible, or Python, print its text
             failed = failure(exc)
         # Outside the except block: nothing may pick up the exception being handled.
         if failed is not None:

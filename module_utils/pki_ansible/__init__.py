@@ -36,9 +36,9 @@ def failure(exc):
     A domain error (it has ``as_result``) is shown whole: its author promised that no
     field holds a secret. Anything else is a fault of ours and is named only.
     """
-    as_result = getattr(exc, "as_result", None)
-    if callable(as_result):
-        return {"msg": str(exc), "error": as_result()}
+    shown = _domain_error(exc)
+    if shown is not None:
+        return shown
     place = describe_unexpected(exc)
     return {
         "msg": "internal fault: %s. Nothing of the exception's text is shown because it "
@@ -54,6 +54,22 @@ def failure(exc):
     }
 
 
+def _domain_error(exc):
+    """A domain error's own words; None for any other exception, or if it is malformed.
+
+    Rendering is code like any other: if it fails here, while ``exc`` is being handled,
+    Python would print both.
+    """
+    try:
+        error = exc.as_result()
+        text = str(exc)
+    except BaseException:
+        return None
+    if isinstance(error, dict) and all(isinstance(value, str) for value in error.values()):
+        return {"msg": text, "error": error}
+    return None
+
+
 def run_module(handler, argument_spec, **module_options):
     """Run ``handler(module) -> result dict`` as an Ansible module.
 
@@ -64,10 +80,13 @@ def run_module(handler, argument_spec, **module_options):
     failed, result = None, {}
     try:
         result = handler(module)
-    except Exception as exc:  # the one catch-all: see the docstring
+    except BaseException as exc:  # SystemExit and KeyboardInterrupt print their text as well
         failed = failure(exc)
-    # Outside the except block on purpose: fail_json attaches the exception that is
+    # Outside the except blocks on purpose: fail_json attaches the exception that is
     # being handled, text and all.
-    if failed is not None:
-        module.fail_json(**failed)
-    module.exit_json(**result)
+    if failed is None:
+        try:
+            module.exit_json(**result)
+        except Exception as exc:  # a result that is no JSON is refused with its repr
+            failed = failure(exc)
+    module.fail_json(**failed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from integration.openbao_server import OpenBao
+from integration.watched_lab import WatchedLab, living_lab
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,10 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def watched_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedLab]:
+    """One recorded lab for all tests that look for secrets in what it did."""
+    with living_lab(tmp_path_factory.mktemp("watched")) as lab:
+        yield lab

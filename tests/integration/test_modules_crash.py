@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""However a module dies, it says where and of what, and never a word of the exception.
+
+Each module's real ``main()`` runs with real inputs while a profiler notes every function of
+ours that it reaches. Then it runs again and again, and dies at the entry of one of them
+after the other: of every kind of exception, with a canary in its text, in its cause, in its
+notes. What Ansible would have received, and what Python would have printed, is searched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import io
+import itertools
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from cryptography.hazmat.primitives.serialization import Encoding
+from integration.canary import Scanner
+from integration.gateway_world import World
+from integration.openbao_server import OpenBao
+from unit.lab_imports import REPOSITORY
+
+pytestmark = pytest.mark.integration
+
+CANARY = "hvs.c4n4ry-dies-with-the-module-0123456789"
+OURS = tuple(str(REPOSITORY / part) for part in ("module_utils", "library", "roles/lab"))
+PLACES = 24  # per module, spread over all that it reaches
+NAMED = re.compile(r"internal fault: \w+ in \S+\.py line \d+ \(\w+\)\. ")
+
+
+# -- deaths ----------------------------------------------------------------------------------
+
+
+def with_cause() -> None:
+    raise RuntimeError("a wrapper") from ValueError(CANARY)
+
+
+def with_context() -> None:
+    try:
+        raise ValueError(CANARY)
+    except ValueError:
+        raise RuntimeError("while handling")  # noqa: B904 - the context is what is tried
+
+
+def with_notes() -> None:
+    error = RuntimeError("noted")
+    error.add_note(CANARY)
+    raise error
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def die() -> None:
+        raise error
+
+    return die
+
+
+DEATHS: dict[str, Callable[[], None]] = {
+    "RuntimeError": raising(RuntimeError(CANARY)),
+    "cause": with_cause,
+    "SystemExit": raising(SystemExit(CANARY)),
+    "notes": with_notes,
+    "KeyboardInterrupt": raising(KeyboardInterrupt(CANARY)),
+    "context": with_context,
+    "ValueError": raising(ValueError(CANARY)),
+    "KeyError": raising(KeyError(CANARY)),
+}
+
+
+# -- running a module as Ansible does, in this process ---------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``text``: everything a controller would have received, or Python have printed."""
+
+    text: str
+    result: dict[str, Any]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"crash_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(module: ModuleType, arguments: dict[str, Any]) -> Outcome:
+    printed = io.StringIO()
+    with (
+        patch_module_args(arguments),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+    ):
+        try:
+            module.main()
+        except SystemExit as ended:
+            if not isinstance(ended.code, int):
+                print(ended.code)  # as the interpreter does
+        except BaseException:
+            traceback.print_exc()
+    text = printed.getvalue()
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    return Outcome(text, json.loads(lines[-1]) if lines else {})
+
+
+@contextlib.contextmanager
+def watching(notice: Callable[[str], object]) -> Iterator[None]:
+    """Call ``notice`` with the name of every function of ours that is entered."""
+
+    def hook(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            if frame.f_code.co_filename.endswith("pki_ansible/__init__.py"):
+                return  # the shell that has to survive
+            if frame.f_code.co_name in ("main", "<module>"):
+                return
+            notice(f"{frame.f_code.co_filename}:{frame.f_code.co_qualname}")
+
+    sys.setprofile(hook)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def reached(module: ModuleType, arguments: dict[str, Any]) -> list[str]:
+    """Functions that the module gets to with these arguments, in order, once each."""
+    seen: dict[str, None] = {}
+    with watching(seen.setdefault):
+        outcome = run(module, arguments)
+    assert outcome.result, outcome.text
+    assert outcome.result.get("error", {}).get("rule") != "INTERNAL", outcome.text
+    return list(seen)
+
+
+def crash(
+    module: ModuleType, arguments: dict[str, Any], place: str, death: Callable[[], None]
+) -> Outcome:
+    """Run the module and let it die when it first enters ``place``."""
+    died: list[str] = []
+
+    def notice(entered: str) -> None:
+        if entered == place and not died:
+            died.append(entered)
+            sys.setprofile(None)
+            death()
+
+    with watching(notice):
+        outcome = run(module, arguments)
+    assert died, f"{place} was not reached again"
+    return outcome
+
+
+# -- what each module is run with ------------------------------------------------------------
+
+
+@dataclass
+class Arguments:
+    """Real inputs: an inventory with pinned CAs, and an OpenBao with the inventory's key."""
+
+    world: World
+    openbao: OpenBao
+    base: Path
+    count: Iterator[int] = field(default_factory=itertools.count)
+
+    def fresh(self) -> Path:
+        """A directory that nobody has used."""
+        path = self.base / f"run-{next(self.count)}"
+        path.mkdir()
+        return path
+
+    def inputs(self) -> dict[str, Any]:
+        return {
+            **self.world.inventory(),
+            "policy_dir": str(REPOSITORY / "policies"),
+            "base_dir": str(self.world.base),
+            "certificates_dir": str(self.base / "certificates"),
+            "crl_cache_dir": str(self.base / "cache"),
+        }
+
+    def action(self, kind: str) -> dict[str, Any]:
+        return {"kind": kind, "certificate": "dip-nonprod", "version": 1, "hosts": "gateways"}
+
+    def pki_plan(self) -> dict[str, Any]:
+        return {**self.inputs(), "vault": self.openbao.options("pipeline")}
+
+    def pki_request(self) -> dict[str, Any]:
+        actions = [self.action("write_request")]
+        return {
+            **self.inputs(),
+            "vault": self.openbao.options("pipeline"),
+            "actions": actions,
+        }
+
+    def pki_accept(self) -> dict[str, Any]:
+        return {**self.inputs(), "actions": [self.action("accept")], "key_digests": {}}
+
+    def pki_crl_fetch(self) -> dict[str, Any]:
+        inputs = self.inputs()
+        del inputs["certificates_dir"]
+        return inputs
+
+    def pki_crl_install(self) -> dict[str, Any]:
+        pem = next((self.world.base / "crl").rglob("crl.pem")).read_text()
+        entry = {"trust": "dip-nonprod", "pem": pem, "sha256": _sha256(pem)}
+        return {"crl_root": str(self.fresh()), "sets": [entry]}
+
+    def pki_release(self) -> dict[str, Any]:
+        certificate = self.world.authorities.leaf("crash.example", "ours")
+        pem = _pem(certificate)
+        digest = _sha256(_der(certificate))
+        path = "transit-nonprod-tls/export/signing-key/dip-nonprod/1"
+        names = ("certificate.pem", "chain.pem", "fullchain.pem", "release.json")
+        return {
+            "release_root": str(self.fresh()),
+            "state": "present",
+            "releases": [
+                {
+                    "certificate": "dip-nonprod",
+                    "version": 1,
+                    "id": f"v1-{digest[:16]}",
+                    "key_path": path,
+                    "files": dict.fromkeys(names, pem),
+                }
+            ],
+            "host_vault": {
+                "address": self.openbao.address,
+                "ca_pem": self.openbao.ca_cert.read_text(),
+            },
+            "wrap_tokens": {path: CANARY},
+        }
+
+    def pki_gateway(self) -> dict[str, Any]:
+        return {**self.world.arguments(), "_ansible_check_mode": True}
+
+    def lab_files(self) -> dict[str, Any]:
+        home = self.fresh()
+        tls = {"ca": "ca.pem", "certificate": "server.pem", "key": "server.key"}
+        return {
+            "directories": [{"path": str(home / "d")}],
+            "credentials": [str(home / "d/some.secret_id")],
+            "random_keys": [str(home / "d/unseal.key")],
+            "tls": [{option: str(home / "d" / name) for option, name in tls.items()}],
+            "files": [{"path": str(home / "d/text"), "content": "hello"}],
+        }
+
+    def lab_ports(self) -> dict[str, Any]:
+        return {
+            "home": str(self.fresh()),
+            "names": ["vault", "app"],
+            "programs": {"openssl": "openssl"},
+        }
+
+    def lab_process(self) -> dict[str, Any]:
+        home = self.fresh()
+        process = {
+            "name": "nothing",
+            "argv": [],
+            "ports": [],
+            "log": str(home / "log"),
+            "pid_file": str(home / "pid.json"),
+        }
+        return {"home": str(home), "state": "stopped", "processes": [process]}
+
+    def lab_ca(self) -> dict[str, Any]:
+        peer = {"name": "peer", "mount": "pki-nowhere", "common_name": "peer.example"}
+        home = self.fresh()
+        return {
+            "vault": self.openbao.options("operator"),
+            "directory": str(home),
+            "base_url": "http://127.0.0.1",
+            "authorities": [],
+            "vetting": {"mount": "pki-nowhere", "parameters": {}, "organisations": {}},
+            "peers_directory": str(home),
+            "peers": [peer],
+        }
+
+    def lab_sign(self) -> dict[str, Any]:
+        return {
+            "vault": self.openbao.options("operator"),
+            "certificates_dir": str(self.base / "waiting"),
+            "mount": "pki-nowhere",
+            "organisations": self.world.inventory()["organisations"],
+        }
+
+    def lab_prove(self) -> dict[str, Any]:
+        home = self.fresh()
+        return {
+            "lab_dir": str(home),
+            "gateway": "g",
+            "product": "nginx",
+            "gateway_root": str(home),
+            "certificate_file": str(home / "certificate.pem"),
+        }
+
+
+def _der(certificate: Any) -> bytes:
+    return bytes(certificate.public_bytes(Encoding.DER))
+
+
+def _pem(certificate: Any) -> str:
+    return bytes(certificate.public_bytes(Encoding.PEM)).decode()
+
+
+def _sha256(data: str | bytes) -> str:
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+MODULES = {
+    path.stem: path
+    for folder in ("library", "roles/lab/library")
+    for path in sorted((REPOSITORY / folder).glob("*.py"))
+}
+
+
+@pytest.fixture(scope="module")
+def arguments(openbao: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> Arguments:
+    base = tmp_path_factory.mktemp("crash")
+    (base / "world").mkdir()
+    made = Arguments(World(base / "world"), openbao, base)
+    # A key that is there already: making one takes seconds, and no crash needs that.
+    with openbao.client("operator") as operator:
+        key = {"type": "rsa-4096", "exportable": True}
+        operator.write("transit-nonprod-tls/keys/dip-nonprod", key, idempotent=True)
+    written = run(load(MODULES["pki_request"]), made.pki_request())
+    assert written.result["changed"], written.text
+    version = base / "certificates/dip-nonprod/1"
+    (base / "waiting/dip-nonprod/1").mkdir(parents=True)
+    (base / "waiting/dip-nonprod/1/request.csr").write_bytes((version / "request.csr").read_bytes())
+    (version / "reply.pem").write_text(_pem(made.world.certificate))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scanner() -> Scanner:
+    known = Scanner()
+    known.add_text("canary", CANARY)
+    return known
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_wherever_it_dies_the_module_names_the_place_and_not_the_text(
+    name: str, arguments: Arguments, scanner: Scanner
+) -> None:
+    module, make = load(MODULES[name]), getattr(arguments, name)
+    places = reached(module, make())
+    internal = 0
+    deaths = itertools.cycle(DEATHS.items())
+    for place in places[:: -(-len(places) // PLACES)]:
+        kind, death = next(deaths)
+        outcome = crash(module, make(), place, death)
+        context = f"{kind} in {place}: {outcome.text[-2000:]}"
+        assert not scanner.scan_text(outcome.text), context.replace(CANARY, "<canary>")
+        assert outcome.result, context
+        if outcome.result.get("error", {}).get("rule") == "INTERNAL":
+            internal += 1
+            assert outcome.result["failed"] is True, context
+            assert NAMED.match(outcome.result["msg"]), context
+    # Some places are guarded by code that goes on without them; most are not.
+    assert internal >= min(3, len(places)), f"{internal} of {places}"
