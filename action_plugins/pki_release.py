@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "mod
 from pki import acceptance, session
 from pki.errors import PkiError
 from pki.release_bundle import ReleaseBundle
+from pki.stores.transit import mount_for
 from pki_ansible import failure
 
 JUDGED_WITH = (
@@ -136,8 +137,10 @@ def wrapped(
     inputs: session.Inputs, arguments: dict[str, Any], bundles: list[ReleaseBundle]
 ) -> dict[str, str]:
     """One single-use token a release, by key path. The only login of the release role."""
-    with session.vault(arguments["vault"], os.environ) as client:
-        stores = session.Stores(client, inputs.policies)
+    from pki import keystores  # an HTTP client that most runs never need
+
+    with keystores.vault(arguments["vault"], os.environ) as client:
+        stores = keystores.Stores(client, inputs.policies)
         return {
             bundle.key_path: stores.of(inputs.declared.certificates[bundle.certificate])
             .wrap(bundle.certificate, bundle.version, int(arguments["wrap_ttl"]))
@@ -147,7 +150,8 @@ def wrapped(
 
 
 def _key_path(inputs: session.Inputs, name: str, version: int) -> str:
-    mount = session.mount_of(inputs.declared.certificates[name])
+    certificate = inputs.declared.certificates[name]
+    mount = mount_for(certificate.environment_class, certificate.purposes)
     return f"{mount}/export/signing-key/{name}/{version}"
 
 

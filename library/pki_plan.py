@@ -154,7 +154,7 @@ key_digests:
 
 import os
 
-from ansible.module_utils.pki import gather, probe, report, session
+from ansible.module_utils.pki import gather, keystores, probe, report, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import CERTIFICATES_DIR, INVENTORY, VAULT
 
@@ -188,8 +188,8 @@ def served(endpoints):
 
 def handler(module):
     inputs = session.load(module.params)
-    with session.vault(module.params["vault"], os.environ) as client:
-        keys = gather.keys(inputs, session.Stores(client, inputs.policies))
+    with keystores.vault(module.params["vault"], os.environ) as client:
+        keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
     plans = gather.plans(inputs, keys, served(module.params["endpoints"]))
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:

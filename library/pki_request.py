@@ -105,7 +105,7 @@ sentences:
 
 import os
 
-from ansible.module_utils.pki import public_state, request_stage, session
+from ansible.module_utils.pki import keystores, public_state, request_stage, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import ACTIONS, CERTIFICATES_DIR, INVENTORY, VAULT
 
@@ -181,8 +181,8 @@ def handler(module):
     pairs = wanted(module.params["actions"])
     results, diffs = [], []
     if pairs:
-        with session.vault(module.params["vault"], os.environ) as client:
-            stores = session.Stores(client, inputs.policies)
+        with keystores.vault(module.params["vault"], os.environ) as client:
+            stores = keystores.Stores(client, inputs.policies)
             for name, version in pairs:
                 result, written = carry_out(inputs, stores, name, version, module.check_mode)
                 results.append(result)

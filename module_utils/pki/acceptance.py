@@ -116,7 +116,21 @@ def judge(declared: Declared, name: str, files: VersionFiles, evidence: Evidence
             crls=tuple(evidence.crls.get(certificate.trust, ())), ocsp=(), mode="require"
         ),
         now=evidence.now,
-        policy=evidence.policies[asked.policy],
+        policy=_policy(asked.policy, files, evidence),
+    )
+
+
+def _policy(name: str, files: VersionFiles, evidence: Evidence) -> Policy:
+    """The policy the request was made under; another one judges nothing of it."""
+    if name in evidence.policies:
+        return evidence.policies[name]
+    raise PkiError(
+        f"the request was made under a policy that is not in use: {name}",
+        rule="POLICY-UNKNOWN",
+        found=name,
+        expected=", ".join(sorted(evidence.policies)),
+        where=str(files.path / "request.yml"),
+        next_step="restore the file from git; or withdraw the request and ask for a new one",
     )
 
 
@@ -136,10 +150,11 @@ def _files(certificates_dir: str | Path, name: str, version: int) -> VersionFile
 
 def _key_is_the_stores(name: str, files: VersionFiles, evidence: Evidence) -> None:
     """The request's recorded key must be the store's, where the store could be asked."""
-    record = files.request_record or {}
     stored = evidence.keys.get((name, files.number))
-    recorded = str(dict(record.get("key", {})).get("spki_sha256", ""))
-    if stored is None or stored == recorded:
+    if stored is None:
+        return
+    recorded = public_state.key_digest(files.request_record or {}, files.path / "request.yml")
+    if stored == recorded:
         return
     raise PkiError(
         f"{name}: request v{files.number} belongs to another key than the store's",

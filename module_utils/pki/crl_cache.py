@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import time
 import urllib.error
@@ -20,12 +21,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import public_state, revocation
+from . import names, public_state, revocation
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
 
+# One wait for the server, and one whole answer: a server that drips never lets a wait end.
 TIMEOUT_SECONDS = 20
+TOTAL_SECONDS = 120
 MAXIMUM_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
+# 408 and 429 ask for another try later; every other 4xx is an answer.
+ASK_AGAIN = (408, 429)
 ATTEMPTS = 3
 FIRST_WAIT_SECONDS = 0.5
 
@@ -86,7 +92,7 @@ def refresh(
     problems: list[PkiError] = []
     for ca in trust.authorities:
         cached = _cached(folder, ca, polls, now, max_age)
-        fresh, error = _fetched(ca, cached, source, now)
+        fresh, error = _fetched(ca, _floor(folder, ca), source, now)
         if error is not None:
             (warnings if cached else problems).append(error)
         chosen = fresh or cached
@@ -158,9 +164,9 @@ def _cached(
         content = (folder / _file(ca)).read_bytes()
         fetched_at = datetime.fromisoformat(polls[ca.sha256].replace("Z", "+00:00"))
         info = revocation.verify_crl(content, ca.der, now)
-    except (OSError, KeyError, ValueError, PkiError):
-        return None
-    age = now - fetched_at
+        age = now - fetched_at
+    except (OSError, KeyError, TypeError, ValueError, PkiError):
+        return None  # TypeError: a poll time without a zone
     return (
         _Kept(info, fetched_at)
         if timedelta(0) <= age + timedelta(minutes=5) and age <= max_age
@@ -168,8 +174,22 @@ def _cached(
     )
 
 
+def _floor(folder: Path, ca: Ca) -> revocation.CrlInfo | None:
+    """The CRL that was kept last, however old: nothing older may follow it.
+
+    It is verified as of its own date. A stale one does not serve any more, but forgetting
+    it would let an older one, still inside its dates, bring a revoked certificate back.
+    """
+    try:
+        content = (folder / _file(ca)).read_bytes()
+        own_date = revocation.Crl.parse(content).this_update
+        return revocation.verify_crl(content, ca.der, own_date)
+    except (OSError, PkiError):
+        return None
+
+
 def _fetched(
-    ca: Ca, cached: _Kept | None, source: Fetch, now: datetime
+    ca: Ca, floor: revocation.CrlInfo | None, source: Fetch, now: datetime
 ) -> tuple[_Kept | None, PkiError | None]:
     if not ca.crl_urls:
         return None, _no_crl(ca, "no CRL location is configured", "group_vars/all/trust.yml")
@@ -177,7 +197,7 @@ def _fetched(
     for url in ca.crl_urls:
         try:
             info = revocation.verify_crl(source(url), ca.der, now)
-            _not_older(ca, info, cached, url)
+            _not_older(ca, info, floor, url)
         except PkiError as exc:
             error = _at(exc, ca, url)
             continue
@@ -185,19 +205,32 @@ def _fetched(
     return None, error
 
 
-def _not_older(ca: Ca, info: revocation.CrlInfo, cached: _Kept | None, url: str) -> None:
-    """A CRL number that goes back could bring a revoked certificate back to life."""
-    if cached is None or info.number is None or cached.info.number is None:
+def _not_older(
+    ca: Ca, info: revocation.CrlInfo, floor: revocation.CrlInfo | None, url: str
+) -> None:
+    """A CRL that goes back could bring a revoked certificate back to life."""
+    if floor is None or not _older(info, floor):
         return
-    if info.number < cached.info.number:
-        raise PkiError(
-            f"the CRL of {ca.common_name} is older than the one in use",
-            rule="DIP-3.6.1-POLL",
-            found=f"CRL number {info.number}",
-            expected=f"at least {cached.info.number}",
-            where=url,
-            next_step="ask the CA why its CRL went back; the newer one stays in use",
-        )
+    raise PkiError(
+        f"the CRL of {ca.common_name} is older than the last one that was kept",
+        rule="DIP-3.6.1-POLL",
+        found=_age(info),
+        expected=f"not older than {_age(floor)}",
+        where=url,
+        next_step="ask the CA why its CRL went back; if that is right, remove the cached one",
+    )
+
+
+def _older(info: revocation.CrlInfo, floor: revocation.CrlInfo) -> bool:
+    """By CRL number; by date when one of the two has no number."""
+    if info.number is None or floor.number is None:
+        return info.this_update < floor.this_update
+    return info.number < floor.number
+
+
+def _age(info: revocation.CrlInfo) -> str:
+    number = "no CRL number" if info.number is None else f"CRL number {info.number}"
+    return f"{number}, from {public_state.iso(info.this_update)}"
 
 
 def _at(exc: PkiError, ca: Ca, url: str) -> PkiError:
@@ -228,7 +261,7 @@ class _HttpOnly(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *arguments: Any, **keywords: Any) -> Any:
         request = super().redirect_request(*arguments, **keywords)
         if request is not None and request.type not in ("http", "https"):
-            raise urllib.error.URLError(f"redirected to a {request.type} address")
+            raise ValueError(f"redirected to a {request.type} address")
         return request
 
 
@@ -241,24 +274,42 @@ def download(url: str) -> bytes:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _once(url)
-        except (OSError, ValueError) as exc:
-            permanent = isinstance(exc, urllib.error.HTTPError) and exc.code < 500
-            if attempt == ATTEMPTS or permanent or isinstance(exc, ValueError):
+        except (OSError, ValueError, http.client.HTTPException) as exc:
+            if attempt == ATTEMPTS or _permanent(exc):
                 raise _fetch_error(url, exc, attempt) from exc
         time.sleep(wait)
         wait *= 2
     raise AssertionError("unreachable")
 
 
+def _permanent(exc: Exception) -> bool:
+    """Whether asking again would only bring the same answer."""
+    if isinstance(exc, urllib.error.HTTPError):
+        return exc.code < 500 and exc.code not in ASK_AGAIN
+    return isinstance(exc, ValueError | http.client.InvalidURL)
+
+
 def _once(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ValueError("not an http or https address")
     opener = urllib.request.build_opener(_HttpOnly)
+    deadline = time.monotonic() + TOTAL_SECONDS
     with contextlib.closing(opener.open(url, timeout=TIMEOUT_SECONDS)) as answer:
-        content: bytes = answer.read(MAXIMUM_BYTES + 1)
-    if len(content) > MAXIMUM_BYTES:
-        raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
-    return content
+        return _body(answer, deadline)
+
+
+def _body(answer: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The whole answer, or an exception: too large, too slow, or cut short."""
+    content = bytearray()
+    while part := answer.read1(CHUNK_BYTES):
+        content += part
+        if len(content) > MAXIMUM_BYTES:
+            raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not complete after {TOTAL_SECONDS} seconds")
+    if answer.length:
+        raise http.client.IncompleteRead(bytes(content), answer.length)
+    return bytes(content)
 
 
 def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
@@ -267,7 +318,7 @@ def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
     elif isinstance(exc, urllib.error.URLError):
         found = str(exc.reason)
     else:
-        found = str(exc) or type(exc).__name__
+        found = names.printable(str(exc)) or type(exc).__name__
     return PkiError(
         "the CRL could not be fetched",
         rule="CRL-FETCH",

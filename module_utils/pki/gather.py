@@ -10,8 +10,9 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import public_state, revocation, session
+from . import keystores, public_state, revocation, session
 from .acceptance import Key
+from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .plan import CertificatePlan, Intent, KeyVersion, Limits, Observed, Version, Wanted, plan
 from .public_state import VersionFiles
@@ -61,9 +62,9 @@ def _revoked_at(
         return None
     try:
         leaf = x509.load_pem_x509_certificate(files.certificate).public_bytes(Encoding.DER)
-    except ValueError:
+        answers = [revocation.check((leaf, ca.der), crls, now)[0] for ca in trust.issuers]
+    except DECODE_ERRORS:
         return None
-    answers = (revocation.check((leaf, ca.der), crls, now)[0] for ca in trust.issuers)
     return next((answer.when for answer in answers if answer.verdict == "revoked"), None)
 
 
@@ -86,12 +87,12 @@ def limits(inputs: session.Inputs, name: str) -> Limits:
     return Limits(timedelta(days=inputs.policy_of(name).number("renewal_window_days")))
 
 
-def keys(inputs: session.Inputs, stores: session.Stores) -> dict[str, dict[int, KeyVersion]]:
+def keys(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, KeyVersion]]:
     """Every declared certificate's key versions: one list per store, one read per key."""
     known: dict[str, frozenset[str]] = {}
     found: dict[str, dict[int, KeyVersion]] = {}
     for name, certificate in inputs.declared.certificates.items():
-        mount, store = session.mount_of(certificate), stores.of(certificate)
+        mount, store = keystores.mount_of(certificate), stores.of(certificate)
         if mount not in known:
             known[mount] = store.names()
         record = store.describe(name) if name in known[mount] else None

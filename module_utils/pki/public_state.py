@@ -62,7 +62,7 @@ def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
     for entry in base.iterdir():
         if entry.name.startswith("."):
             continue
-        if not (entry.is_dir() and entry.name.isdecimal() and str(int(entry.name)) == entry.name):
+        if not (entry.is_dir() and _is_version(entry.name)):
             raise PkiError(
                 f"{name}: {entry.name} is not a version directory",
                 rule="STATE-LAYOUT",
@@ -73,6 +73,10 @@ def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
             )
         found.append(_read_version(entry))
     return tuple(sorted(found, key=lambda files: files.number))
+
+
+def _is_version(name: str) -> bool:
+    return name.isdecimal() and int(name) > 0 and str(int(name)) == name
 
 
 def _read_version(path: Path) -> VersionFiles:
@@ -92,14 +96,16 @@ def _read_version(path: Path) -> VersionFiles:
 
 def _bytes(path: Path) -> bytes | None:
     try:
-        size = path.stat().st_size
-        if size > MAXIMUM_BYTES:
-            raise _unusable(path, f"{size} bytes", f"at most {MAXIMUM_BYTES} bytes")
-        return path.read_bytes()
+        # Git carries links, and what a link points to may have no end and no honest size.
+        with path.open("rb") as stream:
+            content = stream.read(MAXIMUM_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise _unusable(path, exc.strerror or "unreadable", "a readable file") from exc
+    if len(content) > MAXIMUM_BYTES:
+        raise _unusable(path, "a larger file", f"at most {MAXIMUM_BYTES} bytes")
+    return content
 
 
 def _record(path: Path) -> Mapping[str, Any] | None:
@@ -108,7 +114,8 @@ def _record(path: Path) -> Mapping[str, Any] | None:
         return None
     try:
         value = yaml.safe_load(content)
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        # ValueError: what looks like a date and is none. RecursionError: brackets in brackets.
         raise _unusable(path, "not YAML", "a YAML map") from exc
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         raise _unusable(path, "another schema", f"a map with schema: {SCHEMA}")
@@ -145,17 +152,27 @@ def _requested(files: VersionFiles) -> Requested | None:
         return None
     return Requested(
         intent=intent(record, path),
-        spki_sha256=str(_field(_field(record, "key", path), "spki_sha256", path)),
+        spki_sha256=key_digest(record, path),
         created=_moment(record, "created", path),
     )
 
 
+def key_digest(record: Mapping[str, Any], path: Path) -> str:
+    """SHA-256 of the public key that a request record names."""
+    return str(_field(_field(record, "key", path), "spki_sha256", path))
+
+
 def intent(record: Mapping[str, Any], path: Path) -> Intent:
     """What a request record asks for."""
+    subject, purposes = _field(record, "subject", path), _field(record, "purposes", path)
+    if not isinstance(subject, Mapping):
+        raise _unusable(path, f"subject: {type(subject).__name__}", "a map as subject")
+    if not isinstance(purposes, list):
+        raise _unusable(path, f"purposes: {type(purposes).__name__}", "a list as purposes")
     return Intent(
         common_name=str(_field(record, "common_name", path)),
-        subject={str(k): str(v) for k, v in dict(_field(record, "subject", path)).items()},
-        purposes=frozenset(str(item) for item in _field(record, "purposes", path)),
+        subject={str(key): str(value) for key, value in subject.items()},
+        purposes=frozenset(str(item) for item in purposes),
         policy=str(_field(record, "policy", path)),
     )
 
@@ -219,9 +236,19 @@ def write(directory: Path, contents: Mapping[str, bytes]) -> None:
 
     The order is the caller's promise: a reader that finds the last file finds all of them.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        _replace(directory / name, content)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            _replace(directory / name, content)
+    except OSError as exc:
+        raise PkiError(
+            f"{directory.name} cannot be written",
+            rule="STATE-WRITE",
+            found=exc.strerror or type(exc).__name__,
+            expected="a directory that this run may write to",
+            where=str(directory),
+            next_step="correct owner, mode or free space of the directory and run again",
+        ) from exc
 
 
 def _replace(path: Path, content: bytes) -> None:

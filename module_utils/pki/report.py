@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ def table(document: Mapping[str, Any]) -> str:
     ``document`` is a status document, so that a table can be printed again without a run.
     """
     rows = [COLUMNS, *(_row(entry) for entry in document["certificates"])]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -43,8 +44,20 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+    cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=False)]
     return "  ".join([*cells, row[-1]]).rstrip()
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes: two for wide characters, none for accents."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 2
+        if unicodedata.east_asian_width(character) in "WF"
+        else 1
+        for character in text
+    )
 
 
 def short(serial: str) -> str:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import csr, policy, public_state, session, submission
+from . import csr, keystores, policy, public_state, submission
 from .errors import PkiError
 from .expectation import Expectation
 from .inventory import Certificate
@@ -98,7 +98,7 @@ def _record(
         "purposes": sorted(certificate.purposes),
         "key": {
             "store": certificate.store,
-            "mount": session.mount_of(certificate),
+            "mount": keystores.mount_of(certificate),
             "name": certificate.name,
             "version": version,
             "type": record.type,

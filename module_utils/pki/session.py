@@ -6,21 +6,16 @@ Every controller module starts here, so that bad input has one voice and no effe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from . import crl_cache, inventory, policy_files, trust_files
-from .inventory import Certificate, Declared
+from .inventory import Declared
 from .policy import Policy
-from .stores.base import KeyStore
-from .stores.transit import TransitStore, mount_for
 from .trust_files import LoadedTrust
-from .vault import Client
-from .vault_settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +70,3 @@ def cached_crls(inputs: Inputs, trust_sets: Iterable[str]) -> dict[str, crl_cach
         )
         for name in sorted(set(trust_sets))
     }
-
-
-@contextmanager
-def vault(options: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Client]:
-    """A logged-in client for the time of a block; its token ends with it."""
-    client = Client(Settings.resolve(options, environ))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-class Stores:
-    """The key stores that certificates live in, one object per mount and run."""
-
-    def __init__(self, client: Client, policies: Mapping[str, Policy]) -> None:
-        self._client = client
-        self._policies = policies
-        self._by_mount: dict[str, KeyStore] = {}
-
-    def of(self, certificate: Certificate) -> KeyStore:
-        """The store of a declared certificate: its class's TLS or signing mount."""
-        mount = mount_of(certificate)
-        if mount not in self._by_mount:
-            self._by_mount[mount] = TransitStore(
-                self._client,
-                mount,
-                key_type=key_type(self._policies[certificate.policy]),
-                exportable="mtls" in certificate.purposes,
-            )
-        return self._by_mount[mount]
-
-
-def mount_of(certificate: Certificate) -> str:
-    """The transit mount of a certificate's key (design decision 5)."""
-    return mount_for(certificate.environment_class, certificate.purposes)
-
-
-def key_type(policy: Policy) -> str:
-    """The store's word for the keys a policy wants made, for example ``rsa-4096``."""
-    return f"{str(policy.parameter('key_type')).lower()}-{policy.number('key_bits')}"

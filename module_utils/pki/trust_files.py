@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .certs import DECODE_ERRORS
 from .errors import PkiError
 from .inventory import CaFile, Declared, TrustSet
 
@@ -101,7 +102,7 @@ def _parse(content: bytes, path: Path, where: str) -> x509.Certificate:
                 raise ValueError("more than one certificate")
             return certificates[0]
         return x509.load_der_x509_certificate(content)
-    except ValueError as exc:
+    except DECODE_ERRORS as exc:
         raise PkiError(
             f"{path.name} is not one CA certificate",
             rule="TRUST-FILE",

@@ -25,6 +25,7 @@ from hvac.adapters import RawAdapter
 from . import vault_faults as faults
 from .errors import PkiError
 from .vault_settings import Settings, read_secret
+from .wrapping import WrapInfo
 
 __all__ = ["Client", "Settings", "WrapInfo"]
 
@@ -37,25 +38,6 @@ NOT_FOUND = 404
 WORDS_OF_VAULT = (faults.NOT_FOUND, faults.REQUEST, faults.DENIED)
 BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
 PATH = re.compile(r"[A-Za-z0-9_.@:=+~-]+(/[A-Za-z0-9_.@:=+~-]+)*/?")
-
-
-@dataclass(frozen=True, slots=True)
-class WrapInfo:
-    """A single-use token that stands for an answer nobody has seen yet.
-
-    Attributes:
-        token: opens the wrapped answer once; never shown.
-        creation_path: Vault path whose answer is inside; the opener must compare it.
-        ttl: seconds the token lives.
-        creation_time: aware time of the wrapping.
-        accessor: names the token in the audit log without being it.
-    """
-
-    token: str = field(repr=False)
-    creation_path: str
-    ttl: int
-    creation_time: datetime
-    accessor: str
 
 
 @dataclass(frozen=True, slots=True)

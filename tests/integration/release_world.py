@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.openbao_server import TLS_MOUNT, OpenBao
-from pki import crl_cache, public_state, request_stage, session
+from pki import crl_cache, keystores, public_state, request_stage, session
 from unit import pki_factory
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -109,7 +109,7 @@ class ReleaseWorld:
     def _request(self) -> None:
         rules = self.inputs.policies["mhhs-dip"]
         with self.openbao.client("pipeline") as client:
-            store = session.Stores(client, self.inputs.policies).of(self.certificate)
+            store = keystores.Stores(client, self.inputs.policies).of(self.certificate)
             record = store.ensure(NAME, 1)
             written = request_stage.build(
                 self.certificate, rules, store, record, 1, self.base / "certificates"

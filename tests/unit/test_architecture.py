@@ -19,13 +19,13 @@ PRODUCTS = re.compile(r"\b(nginx|haproxy|envoy|apache|httpd|stunnel|squid)\b", r
 
 # The floors of the house, from the ground up; an import only ever points down (or stays).
 FLOORS = (
-    ("errors", "der", "cel_engine"),
+    ("errors", "der", "cel_engine", "wrapping"),
     ("vault_settings", "vault_faults", "names", "policy", "expectation"),
     ("vault", "policy_files", "plan", "certs", "csr", "probe"),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
     ("revocation", "trust_files", "public_state", "gateway"),
     ("path", "report", "submission", "crl_cache"),
-    ("reply", "session", "show"),
+    ("reply", "session", "keystores", "show"),
     ("release_bundle", "acceptance", "gather", "request_stage", "accepted_record"),
 )
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ..vault import WrapInfo
+from ..wrapping import WrapInfo
 
 
 @dataclass(frozen=True, slots=True)

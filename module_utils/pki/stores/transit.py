@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric import utils as asym_utils
 
 from ..errors import PkiError
-from ..vault import WrapInfo
+from ..wrapping import WrapInfo
 from .base import KeyRecord, KeyVersion
 
 DEFAULT_TYPE = "rsa-4096"
