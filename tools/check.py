@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 TARGET_PYTHON = "3.9-"
 COLLECTION = ("pki", "modules")
+MODULES = ("library", "roles/lab/library")
+MODULE_UTILS = ("module_utils", "roles/lab/module_utils")
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ def validate_modules() -> bool:
 def collection() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary, "ansible_collections", *COLLECTION)
-        (base / "plugins").mkdir(parents=True)
-        shutil.copytree(ROOT / "library", base / "plugins" / "modules")
+        for folder in MODULES:
+            shutil.copytree(ROOT / folder, base / "plugins" / "modules", dirs_exist_ok=True)
         # The modules import ansible.module_utils.pki..., which Ansible assembles at run time.
+        folders = [str(ROOT / folder) for folder in MODULE_UTILS]
         Path(temporary, "sitecustomize.py").write_text(
-            "import ansible.module_utils as utils\n"
-            f"utils.__path__.append({str(ROOT / 'module_utils')!r})\n"
+            f"import ansible.module_utils as utils\nutils.__path__ += {folders!r}\n"
         )
         yield base
 
