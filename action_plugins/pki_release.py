@@ -33,7 +33,14 @@ JUDGED_WITH = (
     "certificates_dir",
     "crl_cache_dir",
 )
-FROM_TASK = (*JUDGED_WITH, "release_root", "actions", "vault", "wrap_ttl", "host_vault")
+OPTIONAL = {
+    "actions": [],
+    "crl_sets": [],
+    "vault": {},
+    "wrap_ttl": 60,
+    "host_vault": None,
+}
+FROM_TASK = (*JUDGED_WITH, "release_root", *OPTIONAL)
 
 
 class ActionModule(ActionBase):
@@ -177,8 +184,7 @@ def _arguments(raw: dict[str, Any]) -> dict[str, Any]:
                 where="the task",
                 next_step="use the release role",
             )
-    defaults: dict[str, Any] = {"actions": [], "vault": {}, "wrap_ttl": 60, "host_vault": None}
-    arguments = {**defaults, **raw}
+    arguments = {**OPTIONAL, **raw}
     for name in (*JUDGED_WITH, "release_root"):
         if arguments.get(name) is None:
             raise PkiError(

@@ -56,6 +56,13 @@ options:
     description: Directory of the controller's verified CRLs.
     type: path
     required: true
+  crl_sets:
+    description:
+      - CRLs that C(pki_crl_fetch) returned and did not keep, because it ran in check mode.
+      - What is not given is read from O(crl_cache_dir).
+    type: list
+    elements: dict
+    default: []
   actions:
     description: The plan's actions, as C(pki_plan) returned them; other kinds are passed over.
     type: list
@@ -106,11 +113,11 @@ sentences:
 
 from ansible.module_utils.pki import acceptance, accepted_record, report, session
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import ACTIONS, CERTIFICATES_DIR, INVENTORY
+from ansible.module_utils.pki_ansible.arguments import ACTIONS, INVENTORY, JUDGED
 
 SPEC = {
     **INVENTORY,
-    **CERTIFICATES_DIR,
+    **JUDGED,
     **ACTIONS,
     # Digests of public keys: no secret, whatever the name suggests.
     "key_digests": {"type": "dict", "required": True, "no_log": False},

@@ -54,6 +54,13 @@ options:
     description: Directory of the controller's verified CRLs.
     type: path
     required: true
+  crl_sets:
+    description:
+      - CRLs that C(pki_crl_fetch) returned and did not keep, because it ran in check mode.
+      - What is not given is read from O(crl_cache_dir).
+    type: list
+    elements: dict
+    default: []
   vault:
     description:
       - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
@@ -156,7 +163,7 @@ import os
 
 from ansible.module_utils.pki import gather, keystores, probe, report, session
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import CERTIFICATES_DIR, INVENTORY, VAULT
+from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
 
 ENDPOINT = {
     "certificate": {"type": "str", "required": True},
@@ -167,7 +174,7 @@ ENDPOINT = {
 }
 SPEC = {
     **INVENTORY,
-    **CERTIFICATES_DIR,
+    **JUDGED,
     **VAULT,
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
     "refused": {"type": "list", "elements": "str", "default": []},

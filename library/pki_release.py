@@ -65,6 +65,13 @@ options:
   crl_cache_dir:
     description: Directory of the verified CRLs, on the controller. Read by the action.
     type: str
+  crl_sets:
+    description:
+      - CRLs that C(pki_crl_fetch) returned and did not keep, because it ran in check mode. Read by
+        the action.
+    type: list
+    elements: dict
+    default: []
   vault:
     description:
       - How the controller reaches the key server as the release role, as a map of places; no
@@ -171,6 +178,7 @@ SPEC = {
     "base_dir": {"type": "str"},
     "certificates_dir": {"type": "str"},
     "crl_cache_dir": {"type": "str"},
+    "crl_sets": {"type": "list", "elements": "dict", "default": []},
     "vault": {"type": "dict", "default": {}},
     "wrap_ttl": {"type": "int", "default": 60},
     "host_vault": {"type": "dict", "options": HOST_VAULT},

@@ -55,6 +55,13 @@ options:
     description: Directory of the controller's verified CRLs.
     type: path
     required: true
+  crl_sets:
+    description:
+      - CRLs that C(pki_crl_fetch) returned and did not keep, because it ran in check mode.
+      - What is not given is read from O(crl_cache_dir).
+    type: list
+    elements: dict
+    default: []
   vault:
     description:
       - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
@@ -107,11 +114,11 @@ import os
 
 from ansible.module_utils.pki import keystores, public_state, request_stage, session
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import ACTIONS, CERTIFICATES_DIR, INVENTORY, VAULT
+from ansible.module_utils.pki_ansible.arguments import ACTIONS, INVENTORY, JUDGED, VAULT
 
 SPEC = {
     **INVENTORY,
-    **CERTIFICATES_DIR,
+    **JUDGED,
     **VAULT,
     **ACTIONS,
 }

@@ -124,6 +124,27 @@ def load(trust: LoadedTrust, cache_dir: str | Path, *, now: datetime, max_age: t
     return _set(trust.name, kept, False, [], problems)
 
 
+def given(trust: LoadedTrust, pem: bytes, *, now: datetime) -> CrlSet:
+    """The set of CRLs somebody fetched a moment ago and did not keep: check mode's way."""
+    crls = revocation.parse_crls(pem)
+    kept: list[_Kept] = []
+    problems: list[PkiError] = []
+    for ca in trust.authorities:
+        fitting = [info for crl in crls if (info := _verified(crl.der, ca, now)) is not None]
+        if fitting:
+            kept.append(_Kept(fitting[0], now))
+        else:
+            problems.append(_no_crl(ca, "none among the fetched ones", "this run"))
+    return _set(trust.name, kept, False, [], problems)
+
+
+def _verified(crl: bytes, ca: Ca, now: datetime) -> revocation.CrlInfo | None:
+    try:
+        return revocation.verify_crl(crl, ca.der, now)
+    except PkiError:
+        return None
+
+
 def _set(
     name: str,
     kept: list[_Kept],

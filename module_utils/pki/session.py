@@ -7,7 +7,7 @@ Every controller module starts here, so that bad input has one voice and no effe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Inputs:
     certificates_dir: Path
     crl_cache_dir: Path
     now: datetime
+    given_crls: Mapping[str, bytes] = field(default_factory=dict)
 
     def policy_of(self, certificate: str) -> Policy:
         """The policy that a declared certificate follows."""
@@ -51,6 +52,7 @@ def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
         certificates_dir=Path(str(params.get("certificates_dir", "certificates"))),
         crl_cache_dir=Path(str(params["crl_cache_dir"])),
         now=now or datetime.now(UTC),
+        given_crls=_given_crls(params.get("crl_sets") or ()),
     )
 
 
@@ -59,14 +61,19 @@ def crl_max_age(policy: Policy) -> timedelta:
     return timedelta(hours=policy.number("crl_max_age_hours"))
 
 
+def _given_crls(sets: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+    """CRLs handed on inside a run, by trust set: in check mode the fetch keeps nothing."""
+    return {str(item["trust"]): str(item["pem"]).encode("ascii") for item in sets if item["pem"]}
+
+
 def cached_crls(inputs: Inputs, trust_sets: Iterable[str]) -> dict[str, crl_cache.CrlSet]:
-    """The controller's CRLs of the named trust sets, verified again; no network."""
-    return {
-        name: crl_cache.load(
-            inputs.trust[name],
-            inputs.crl_cache_dir,
-            now=inputs.now,
-            max_age=crl_max_age(inputs.policies[inputs.declared.trust[name].policy]),
-        )
-        for name in sorted(set(trust_sets))
-    }
+    """The CRLs of the named trust sets, verified again; no network."""
+    return {name: _crl_set(inputs, name) for name in sorted(set(trust_sets))}
+
+
+def _crl_set(inputs: Inputs, name: str) -> crl_cache.CrlSet:
+    trust = inputs.trust[name]
+    if name in inputs.given_crls:
+        return crl_cache.given(trust, inputs.given_crls[name], now=inputs.now)
+    rules = inputs.policies[inputs.declared.trust[name].policy]
+    return crl_cache.load(trust, inputs.crl_cache_dir, now=inputs.now, max_age=crl_max_age(rules))

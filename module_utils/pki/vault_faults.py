@@ -8,12 +8,20 @@ quoted; a request's body or headers never come here, because they carry secrets.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import PkiError
 
 MAX_QUOTED = 300
+# What looks like a secret is not quoted, whoever says it: a proxy or a broken server may send
+# back what it was given, or the very answer that should have been wrapped.
+SECRET_LIKE = re.compile(
+    r"-----BEGIN.*?(?:-----END[^-]*-----|$)"  # PEM, however its lines are joined
+    r"|\b(?:hv[sbr]|[sbr])\.[\w-]{20,}"  # tokens
+    r"|[A-Za-z0-9+/=]{40,}|[\w=-]{40,}"  # base64 of both alphabets, hexadecimal
+)
 CAPABILITY = {"get": "read", "list": "list", "post": "create or update"}
 
 
@@ -274,10 +282,11 @@ def classify(status: int, errors: Iterable[str]) -> Kind:
 
 
 def quote(errors: Iterable[str], secrets: Iterable[str] = ()) -> str:
-    """The server's words on one line, shortened, without any secret we know of."""
+    """The server's words on one line, shortened, without what is or looks like a secret."""
     text = " ".join(" ".join(errors).split())
     for secret in secrets:
         text = text.replace(secret, "[removed]")
+    text = SECRET_LIKE.sub("[removed]", text)
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "..."
 
 

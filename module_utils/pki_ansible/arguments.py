@@ -13,8 +13,11 @@ INVENTORY = {
     "crl_cache_dir": {"type": "path", "required": True},
 }
 
-#: The directory of requests and certificates beside it.
-CERTIFICATES_DIR = {"certificates_dir": {"type": "path", "required": True}}
+#: What is judged: requests and certificates, with the CRLs of this run if they were not kept.
+JUDGED = {
+    "certificates_dir": {"type": "path", "required": True},
+    "crl_sets": {"type": "list", "elements": "dict", "default": []},
+}
 
 #: How to reach the key server: places, no secrets.
 VAULT = {"vault": {"type": "dict", "default": {}}}

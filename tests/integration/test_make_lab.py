@@ -281,6 +281,19 @@ def test_a_bad_reply_is_refused_while_the_live_certificate_and_its_crls_stay_car
     assert digests.files(clone.home, without_processes=True) == good
 
 
+def test_check_mode_with_an_empty_crl_cache_judges_with_what_it_fetched(
+    clone: Clone, first: Run
+) -> None:
+    """A check on a fresh runner must not refuse what the run itself would accept."""
+    cache, aside = clone.home / "cache", clone.home / "cache-aside"
+    cache.rename(aside)
+    try:
+        clone.play("site", "--check", "--diff")
+        assert not cache.exists()
+    finally:
+        aside.rename(cache)
+
+
 def test_status_is_read_only_and_tells_the_same_to_machines(clone: Clone, first: Run) -> None:
     before = digests.files(clone.home), digests.vault(clone.lab)
     status = clone.make("status")
