@@ -36,6 +36,7 @@ class Result:
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> bool:
     values = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment}
+    values.pop("LAB_DIR", None)  # tests make labs of their own; a person's stays alone
     values["PATH"] = f"{BIN}:{values['PATH']}"
     done = subprocess.run([str(part) for part in command], cwd=cwd, env=values, check=False)
     return done.returncode == 0
