@@ -15,6 +15,9 @@ import traceback
 
 from ansible.module_utils.basic import AnsibleModule
 
+# Names that a person may write instead of secret_id_file, token_file and the like.
+SECRETS = ("secret_id", "token", "password", "passphrase", "private_key")
+
 
 def describe_unexpected(exc):
     """Type and innermost place of an exception, without a word of its text."""
@@ -70,6 +73,22 @@ def _domain_error(exc):
     return None
 
 
+def hide_misplaced(module):
+    """Mask a secret that stands in an option where only its place belongs.
+
+    It is refused later; until then Ansible would show it among the parameters.
+    """
+    module.no_log_values.update(_misplaced(module.params))
+
+
+def _misplaced(value, name=""):
+    if isinstance(value, dict):
+        return {found for key in value for found in _misplaced(value[key], str(key))}
+    if isinstance(value, (list, tuple)):
+        return {found for inner in value for found in _misplaced(inner, name)}
+    return {str(value)} if name in SECRETS and isinstance(value, str) and value else set()
+
+
 def run_module(handler, argument_spec, **module_options):
     """Run ``handler(module) -> result dict`` as an Ansible module.
 
@@ -79,6 +98,7 @@ def run_module(handler, argument_spec, **module_options):
     module = AnsibleModule(argument_spec=argument_spec, **module_options)
     failed, result = None, {}
     try:
+        hide_misplaced(module)
         result = handler(module)
     except BaseException as exc:  # SystemExit and KeyboardInterrupt print their text as well
         failed = failure(exc)

@@ -6,8 +6,8 @@ trace, JSON-escaped in a result, or as one stray line of a PEM file in an error.
 secret is turned into *needles*: short windows of every such encoding, each with a name.
 A finding says which needle was seen and where, and never shows the secret.
 
-Public numbers are no secret: an RSA modulus stands in every certificate. Windows that lie
-wholly inside the public key are therefore left out.
+Public numbers are no secret: an RSA modulus stands in every certificate. Of a key, only the
+numbers that nobody else may know are searched for, and lines that hold a part of them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 SHORTEST = 16  # bytes of a needle: fewer would be found by chance
 _WINDOW = 24  # raw bytes of one window; 32 characters of base64
 _COLUMNS = 64
-_COLON_BYTES = 8  # openssl prints 15 bytes a line, which always hold 8 aligned ones
+_SEPARATED = 8  # openssl prints 15 bytes a line, which always hold 8 aligned ones
 _NOISE = re.compile(rb"[\0]{64,}")
 
 
@@ -55,19 +55,17 @@ class Scanner:
         """A private key, from any unencrypted PEM text of it."""
         data = pem.encode() if isinstance(pem, str) else pem
         key = serialization.load_pem_private_key(data, password=None)
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
         for label, layout in (
             ("pkcs8", serialization.PrivateFormat.PKCS8),
             ("pkcs1", serialization.PrivateFormat.TraditionalOpenSSL),
         ):
-            der, text = (
-                key.private_bytes(encoding, layout, serialization.NoEncryption())
-                for encoding in (serialization.Encoding.DER, serialization.Encoding.PEM)
+            der = key.private_bytes(
+                serialization.Encoding.DER, layout, serialization.NoEncryption()
             )
-            self._add_stream(name, f"-{label}", der, public)
-            self._add_pem(name, label, text, public)
+            start, end = _secret_span(key, der)
+            self._add(name, f"der-{label}", der[start:end])
+            self._add_stream(name, f"-{label}", der[start:end])
+            self._add_pem(name, label, der, start, end)
 
     def add_text(self, name: str, secret: str | bytes) -> None:
         """A token, passphrase or credential: something that is a secret as a whole."""
@@ -75,47 +73,43 @@ class Scanner:
         if len(data) < SHORTEST:
             raise ValueError(f"{name} is too short to be recognised: {SHORTEST} bytes at least")
         self._add(name, "raw", data)
-        self._add_stream(name, "", data, b"")
+        self._add_stream(name, "", data)
 
-    def _add_pem(self, name: str, label: str, text: bytes, public: bytes) -> None:
-        for line in text.splitlines():
-            if line.startswith(b"-----"):
-                continue
-            if len(line) == _COLUMNS and base64.b64decode(line) not in public:
-                self._add(name, f"pem-line-{label}", line)
-        # Line ends are what tells an escaped or a raw PEM from its single lines.
-        lines = text.splitlines()
-        for first, second in pairwise(lines):
-            if second.startswith(b"-----") or first.startswith(b"-----"):
-                continue
-            if base64.b64decode(first) in public or base64.b64decode(second) in public:
-                continue
-            for kind, ending in (("raw", b"\n"), ("raw", b"\r\n"), ("json", b"\\n")):
-                self._add(name, f"{kind}-{label}", first[-_WINDOW:] + ending + second[:_WINDOW])
+    def _add_pem(self, name: str, label: str, der: bytes, start: int, end: int) -> None:
+        """Lines that hold a part of the secret, alone, joined, and encoded once more."""
+        body = base64.b64encode(der).decode()
+        # The characters that depend on nothing but bytes of the secret.
+        first, last = -(-start // 3) * 4, end // 3 * 4
+        for line in range(0, len(body), _COLUMNS):
+            whole = body[line : line + _COLUMNS].encode()
+            if len(whole) == _COLUMNS and first < line + _COLUMNS - 8 and line + 8 < last:
+                self._add(name, f"pem-line-{label}", whole)
+            ends = line + _COLUMNS
+            if first <= ends - _WINDOW and ends + _WINDOW <= last:
+                before, after = body[ends - _WINDOW : ends], body[ends : ends + _WINDOW]
+                for kind, ending in (("raw", "\n"), ("raw", "\r\n"), ("json", "\\n")):
+                    self._add(name, f"{kind}-{label}", f"{before}{ending}{after}".encode())
+        for ending in ("\n", "\r\n"):
+            text = body[first : _next_line(first)] + "".join(
+                ending + body[line : min(line + _COLUMNS, last)]
+                for line in range(_next_line(first), last, _COLUMNS)
+            )
+            self._add_stream(name, f"-pem-{label}", text.encode())
 
-    def _add_stream(self, name: str, suffix: str, data: bytes, public: bytes) -> None:
+    def _add_stream(self, name: str, suffix: str, data: bytes) -> None:
         """The encodings of a run of bytes that does not depend on where lines end."""
         for window in _windows(data, _WINDOW):
-            if window in public:
-                continue
-            if suffix:
+            if suffix and "pem" not in suffix:
                 self._add(name, f"der{suffix}", window)
-            for kind, text in (
-                ("hex-lower", window.hex()),
-                ("hex-upper", window.hex().upper()),
-            ):
-                self._add(name, kind + suffix, text.encode())
-        for window in _windows(data, _COLON_BYTES):
-            if window in public:
-                continue
+            self._add(name, f"hex-lower{suffix}", window.hex().encode())
+            self._add(name, f"hex-upper{suffix}", window.hex().upper().encode())
+        for window in _windows(data, _SEPARATED):
             for separator in (":", " "):
                 text = window.hex(separator)
                 self._add(name, f"hex-separated{suffix}", text.encode())
                 self._add(name, f"hex-separated{suffix}", text.upper().encode())
         for shift in range(3):
             for window in _windows(data[shift:], _WINDOW):
-                if window in public:
-                    continue
                 # Whole groups of three bytes only: what is left of them depends on the
                 # bytes around, and so does the padding.
                 whole = window[: len(window) - len(window) % 3]
@@ -173,14 +167,29 @@ class Scanner:
         return tuple(found)
 
 
+def _secret_span(key: object, der: bytes) -> tuple[int, int]:
+    """Where in its DER the numbers stand that nobody else may know."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        public = key.public_key().public_numbers()
+        modulus = public.n.to_bytes((public.n.bit_length() + 7) // 8)
+        exponent = public.e.to_bytes((public.e.bit_length() + 7) // 8)
+        return der.index(exponent, der.index(modulus) + len(modulus)) + len(exponent), len(der)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        scalar = key.private_numbers().private_value.to_bytes((key.key_size + 7) // 8)
+        return der.index(scalar), der.index(scalar) + len(scalar)
+    raise ValueError(f"no idea where the secret is in a {type(key).__name__}")
+
+
+def _next_line(character: int) -> int:
+    return (character // _COLUMNS + 1) * _COLUMNS
+
+
 def _windows(data: bytes, size: int) -> Iterator[bytes]:
     """Neighbouring windows; a run too short for one is a window itself."""
     if len(data) < size:
         yield data
     for start in range(0, len(data) - size + 1, size):
         yield data[start : start + size]
-    if len(data) > size and len(data) % size:
-        yield data[-size:]
 
 
 def _everything(root: Path) -> Iterator[Path]:

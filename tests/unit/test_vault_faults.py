@@ -102,7 +102,7 @@ def test_the_servers_words_are_quoted_on_one_line_and_shortened() -> None:
     assert faults.quote(["1 error occurred:\n\t* permission denied\n"]) == (
         "1 error occurred: * permission denied"
     )
-    assert len(faults.quote(["x" * 5000])) == faults.MAX_QUOTED + 3
+    assert len(faults.quote(["x " * 5000])) == faults.MAX_QUOTED + 3
 
 
 def test_a_known_secret_is_removed_even_when_the_shortening_would_cut_it() -> None:
