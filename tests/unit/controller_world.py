@@ -12,13 +12,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pki import acceptance, crl_cache, csr, public_state, session
+from pki import (
+    acceptance,
+    crl_cache,
+    csr,
+    inventory,
+    policy_files,
+    public_state,
+    session,
+    trust_files,
+)
 from pki.errors import PkiError
+from pki.policy import Policy
 from unit import pki_factory as factory
 from unit.pki_factory import CN, NOW, SUBJECT
 
@@ -32,6 +43,11 @@ ROOT = factory.authority("Example Root")
 ISSUING = ROOT.authority("Example Issuing", path_length=0)
 SIBLING = ROOT.authority("Sibling Issuing", path_length=0)
 FOREIGN = factory.authority("Foreign Root")
+
+
+@cache
+def policies() -> Mapping[str, Policy]:
+    return policy_files.load_policies(REPOSITORY / "policies", ["mhhs-dip"])
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -133,7 +149,16 @@ class World:
         return {**copy.deepcopy(raw), **changes}
 
     def inputs(self, now: datetime = NOW) -> session.Inputs:
-        return session.load(self.params(), now)
+        """As ``session.load``, but with policies that are compiled once a process."""
+        params = self.params()
+        declared = inventory.load(
+            organisations=params["organisations"],
+            certificates=params["certificates"],
+            trust=params["trust"],
+            policies=policies(),
+        )
+        trust = trust_files.load_all(declared, self.base)
+        return session.Inputs(declared, policies(), trust, self.kept, self.cache, now)
 
     def put(self, version: int = 1, name: str = NAME, **files: bytes) -> None:
         """Files of a version; ``reply_txt`` becomes ``reply.txt``."""

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every certificate is judged from its files, every time; a refusal stops nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pki import acceptance, public_state
+from pki.plan import Kind
+from unit import pki_factory as factory
+from unit.controller_world import (
+    FOREIGN,
+    ISSUING,
+    NAME,
+    OTHER,
+    OTHER_CN,
+    SIBLING,
+    TRUST,
+    World,
+    certificate_entry,
+    spki,
+    whole,
+)
+from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
+
+ONE = (NAME, 1)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A request with a good reply, and fresh CRLs."""
+    made = World(tmp_path)
+    made.request()
+    made.reply()
+    made.crls()
+    return made
+
+
+def refused(world: World, *, keys: dict[acceptance.Key, str] | None = None) -> acceptance.Refusal:
+    outcome = world.judge(ONE, keys=keys)
+    assert outcome.accepted == {}
+    (refusal,) = outcome.refused
+    assert (refusal.certificate, refusal.version) == ONE
+    assert refusal.error.message.startswith(f"{NAME}: ")
+    assert refusal.error.message.count(f"{NAME}: ") == 1
+    whole(refusal.error)
+    return refusal
+
+
+def test_a_good_reply_is_accepted_and_its_files_are_handed_on(world: World) -> None:
+    leaf = world.reply()
+    outcome = world.judge(ONE)
+    assert outcome.refused == ()
+    assert outcome.accepted[ONE].chain == (leaf, ISSUING.der)
+    assert outcome.files[ONE].path == world.directory()
+
+
+def key_pem() -> bytes:
+    return factory.key("leaf").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def siblings(world: World) -> None:
+    """A sibling's certificate, sent with its CA: the chain alone would be right."""
+    world.put(reply_txt=factory.pem(SIBLING.leaf()) + SIBLING.pem)
+    world.crls()
+
+
+def revoke(world: World) -> None:
+    world.crls(ISSUING.crl([factory.serial(world.reply())], number=2))
+
+
+BAD: dict[str, tuple[str, Callable[[World], object]]] = {
+    "of another key": (
+        "DIP-6.1.2-SAME-HOST",
+        lambda world: world.reply(public=factory.key("other").public_key()),
+    ),
+    "of a sibling CA": ("DIP-4.1-DCA-ONLY", siblings),
+    "of a foreign CA": ("DIP-3.5.1-CHAIN", lambda world: world.reply(der=FOREIGN.leaf())),
+    "expired": ("DIP-3.5.1-EXPIRY", lambda world: world.reply(end=NOW - SECOND)),
+    "not valid yet": ("DIP-3.5.1-EXPIRY", lambda world: world.reply(start=NOW + SECOND)),
+    "of another name": ("DIP-6.1.2-CN", lambda world: world.reply(cn=OTHER_CN)),
+    "of another organisation": (
+        "DIP-6.1.2-ORG",
+        lambda world: world.reply(subject={**SUBJECT, "O": "Example Energy Limited"}),
+    ),
+    "without TLS usages": ("DIP-3.4.2-KU-TLS", lambda world: world.reply(eku=())),
+    "a CA's": ("DIP-3.4.2-PURPOSE", lambda world: world.reply(ca=True)),
+    "revoked": ("DIP-3.5.2.5-RP-CHECK", revoke),
+    "without a fresh CRL": (
+        "DIP-3.5.2.5-RP-CHECK",
+        lambda world: (world.cache / TRUST / "poll.json").unlink(),
+    ),
+    "sent with a private key": (
+        "REPLY-PRIVATE-KEY",
+        lambda world: world.put(reply_txt=key_pem() + factory.pem(ISSUING.leaf())),
+    ),
+    "empty": ("DIP-12.2-16-CER", lambda world: world.put(reply_txt=b"")),
+    "missing": (
+        "DIP-12.2-16-CER",
+        lambda world: (world.directory() / "reply.txt").unlink(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_reply_is_refused_by_its_rule_and_with_its_name(world: World, kind: str) -> None:
+    rule, spoil = BAD[kind]
+    spoil(world)
+    assert refused(world).error.rule == rule
+
+
+DAMAGED: dict[str, tuple[str, Callable[[World], object]]] = {
+    "no request": (
+        "DIP-6.1.2-SAME-HOST",
+        lambda world: (world.directory() / "request.csr").unlink(),
+    ),
+    "no record of the request": (
+        "DIP-6.1.2-SAME-HOST",
+        lambda world: (world.directory() / "request.yml").unlink(),
+    ),
+    "a record that is not YAML": ("STATE-FILE", lambda world: world.put(request_yml=b"[")),
+    "a record without subject": ("STATE-FILE", lambda world: world.request(subject=None)),
+    "a record without purposes": ("STATE-FILE", lambda world: world.request(purposes=...)),
+    "a record without key": ("STATE-FILE", lambda world: world.request(key=None)),
+    "a record of another policy": (
+        "POLICY-UNKNOWN",
+        lambda world: world.request(policy="nhs-mesh"),
+    ),
+    "no request in the request": (
+        "DIP-6.1.1-PKCS10",
+        lambda world: world.put(request_csr=b"-----BEGIN CERTIFICATE REQUEST-----\n"),
+    ),
+    "a stray file": (
+        "STATE-LAYOUT",
+        lambda world: (world.kept / NAME / "notes").write_text("call Ada"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_request_is_refused_by_name_and_not_a_fault_of_ours(
+    world: World, kind: str
+) -> None:
+    rule, spoil = DAMAGED[kind]
+    spoil(world)
+    refusal = refused(world, keys={ONE: spki("leaf")})
+    assert refusal.error.rule == rule
+    assert str(world.kept / NAME) in refusal.error.where or rule == "DIP-6.1.1-PKCS10"
+
+
+def test_a_version_without_directory_is_refused(world: World) -> None:
+    outcome = world.judge((NAME, 2))
+    assert outcome.refused[0].error.rule == "STATE-LAYOUT"
+    assert outcome.refused[0].error.expected == f"{NAME}/2/"
+
+
+# --- each on its own ------------------------------------------------------------------------
+
+
+# Without a CRL there is no answer for anybody under the same CA.
+ALONE = {kind: spoil for kind, (_, spoil) in {**BAD, **DAMAGED}.items() if "CRL" not in kind}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_one_refusal_does_not_stop_the_others(world: World, kind: str) -> None:
+    world.certificates.append(certificate_entry(OTHER))
+    world.request(1, OTHER)
+    world.reply(1, OTHER)
+    ALONE[kind](world)
+    outcome = world.judge(ONE, (OTHER, 1), keys={ONE: spki("leaf"), (OTHER, 1): spki("leaf")})
+    assert list(outcome.accepted) == [(OTHER, 1)]
+    assert [refusal.certificate for refusal in outcome.refused] == [NAME]
+
+
+def test_versions_are_judged_oldest_first_as_numbers_and_once(world: World) -> None:
+    for version in range(2, 12):
+        world.request(version)
+        world.reply(version)
+    asked = [(NAME, version) for version in (11, 9, 1, 10, 2, 9)]
+    assert list(world.judge(*asked).accepted) == [(NAME, v) for v in (1, 2, 9, 10, 11)]
+    world.certificates.append(certificate_entry(OTHER))
+    missing = world.judge((OTHER, 1), (NAME, 13), (NAME, 12))
+    assert [(r.certificate, r.version) for r in missing.refused] == [
+        (NAME, 12), (NAME, 13), (OTHER, 1),
+    ]  # fmt: skip
+
+
+# --- what a record is worth -----------------------------------------------------------------
+
+
+def record(leaf: bytes) -> bytes:
+    return public_state.dump(
+        {
+            "schema": 1,
+            "serial": f"{factory.serial(leaf):x}",
+            "not_before": "2026-11-20T12:00:00Z",
+            "not_after": "2027-12-23T12:00:00Z",
+            "accepted_at": "2026-11-21T12:00:00Z",
+        }
+    )
+
+
+def test_a_record_of_acceptance_alone_grants_nothing(world: World) -> None:
+    leaf = world.reply()
+    world.put(accepted_yml=record(leaf))
+    (world.directory() / "reply.txt").unlink()
+    assert refused(world).error.rule == "DIP-12.2-16-CER"
+
+
+@pytest.mark.parametrize("place", ["reply", "certificate"])
+def test_a_record_of_acceptance_does_not_excuse_a_bad_certificate(world: World, place: str) -> None:
+    leaf = FOREIGN.leaf()
+    world.put(accepted_yml=record(leaf))
+    if place == "reply":
+        world.reply(der=leaf)
+    else:
+        world.put(certificate_pem=factory.pem(leaf))
+    assert refused(world).error.rule == "DIP-3.5.1-CHAIN"
+
+
+def test_an_accepted_certificate_that_was_revoked_since_is_refused(world: World) -> None:
+    leaf = world.reply()
+    world.put(certificate_pem=factory.pem(leaf), accepted_yml=record(leaf))
+    assert world.judge(ONE).refused == ()
+    world.crls(ISSUING.crl([factory.serial(leaf)], number=2))
+    assert "revoked" in refused(world).error.message
+
+
+def test_the_kept_certificate_is_judged_and_not_a_reply_that_came_later(world: World) -> None:
+    kept = world.reply()
+    world.put(certificate_pem=factory.pem(kept), chain_pem=ISSUING.pem)
+    world.reply(der=FOREIGN.leaf())
+    assert world.judge(ONE).accepted[ONE].chain[0] == kept
+
+
+# --- what it is compared with ---------------------------------------------------------------
+
+
+def test_a_certificate_is_compared_with_its_request_and_not_with_todays_inventory(
+    world: World,
+) -> None:
+    world.certificates[0]["domain"] = "renamed.example"
+    world.certificates[0]["purposes"] = ["signing"]
+    world.organisation["subject"]["O"] = "Renamed Energy Ltd"
+    world.organisation["party"] = "market_participant_non_active"
+    assert world.inputs().declared.certificates[NAME].common_name != CN
+    assert world.judge(ONE).refused == ()
+
+
+def test_a_certificate_of_todays_inventory_is_refused_when_its_request_asked_for_another(
+    world: World,
+) -> None:
+    world.certificates[0]["domain"] = "other.example"
+    world.reply(cn=OTHER_CN)
+    assert refused(world).error.rule == "DIP-6.1.2-CN"
+
+
+def test_the_purposes_that_were_requested_decide_which_usages_are_needed(world: World) -> None:
+    world.request(purposes=["signing"])
+    world.reply(eku=())
+    assert world.judge(ONE).refused == ()
+
+
+# --- the key --------------------------------------------------------------------------------
+
+
+def test_a_request_of_another_key_than_the_stores_is_refused_with_both_digests(
+    world: World,
+) -> None:
+    error = refused(world, keys={ONE: spki("other")}).error
+    assert error.rule == "DIP-6.1.2-SAME-HOST"
+    assert error.found == f"public key {spki('leaf')}"
+    assert error.expected == f"public key {spki('other')}"
+    assert error.where == str(world.directory() / "request.yml")
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {ONE: spki("leaf")}, {(NAME, 2): spki("other"), (OTHER, 1): spki("other")}]
+)
+def test_the_key_is_compared_where_the_store_could_be_asked_for_this_very_version(
+    world: World, keys: dict[acceptance.Key, str]
+) -> None:
+    assert world.judge(ONE, keys=keys).refused == ()
+
+
+def test_the_certificate_must_have_the_requests_key_whatever_the_record_says(
+    world: World,
+) -> None:
+    other = factory.key("other").public_key()
+    world.request(key={"spki_sha256": spki("other")})
+    world.reply(public=other)
+    assert refused(world, keys={ONE: spki("other")}).error.rule == "DIP-6.1.2-SAME-HOST"
+
+
+# --- what the run is told -------------------------------------------------------------------
+
+
+def action(kind: str, certificate: str = NAME, version: object = 1) -> dict[str, object]:
+    return {"kind": kind, "certificate": certificate, "version": version}
+
+
+def test_certificates_to_accept_or_deploy_are_judged_once_each_in_order() -> None:
+    actions = [
+        action("deploy", OTHER),
+        action("accept", NAME, "2"),
+        action("accept", OTHER),
+        action("deploy", NAME, 2),
+    ]
+    assert acceptance.wanted(actions) == [(OTHER, 1), (NAME, 2)]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.ACCEPT, Kind.DEPLOY)])
+def test_nothing_is_judged_for_another_kind_of_action(kind: Kind) -> None:
+    assert acceptance.wanted([action(kind.value)]) == []
+
+
+def test_the_plans_digests_are_looked_up_by_certificate_and_number() -> None:
+    assert acceptance.digests({NAME: {"1": "aa", "10": "bb"}, OTHER: {}}) == {
+        (NAME, 1): "aa",
+        (NAME, 10): "bb",
+    }
+
+
+def test_a_run_judges_with_the_crls_of_the_cache(world: World) -> None:
+    evidence = acceptance.evidence(world.inputs(), {})
+    assert list(evidence.crls) == [TRUST]
+    assert len(evidence.crls[TRUST]) == 2
+    assert evidence.now == NOW
+    stale = acceptance.evidence(world.inputs(NOW + 2 * DAY), {})
+    assert stale.crls == {TRUST: ()}
