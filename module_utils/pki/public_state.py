@@ -9,6 +9,7 @@ reads and writes them; it judges nothing.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -17,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from . import plain_files, records
 from .errors import PkiError
 from .plan import Accepted, Intent, Requested, Version
+from .records import dump as dump
 
 SCHEMA = 1
 OUTCOMES = ("rejected", "withdrawn")
@@ -56,13 +57,15 @@ class VersionFiles:
 def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
     """Every version directory of a certificate, oldest first; empty when there is none."""
     base = Path(directory) / name
+    if base.is_symlink() or (base.exists() and not base.is_dir()):
+        raise _unusable(base, "a link or a file", "a directory of versions")
     if not base.is_dir():
         return ()
     found = []
     for entry in base.iterdir():
         if entry.name.startswith("."):
             continue
-        if not (entry.is_dir() and _is_version(entry.name)):
+        if not (entry.is_dir() and not entry.is_symlink() and _is_version(entry.name)):
             raise PkiError(
                 f"{name}: {entry.name} is not a version directory",
                 rule="STATE-LAYOUT",
@@ -72,7 +75,24 @@ def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
                 next_step="move it elsewhere; only key versions live here",
             )
         found.append(_read_version(entry))
-    return tuple(sorted(found, key=lambda files: files.number))
+    found.sort(key=lambda files: files.number)
+    _no_gap(base, [files.number for files in found])
+    return tuple(found)
+
+
+def _no_gap(base: Path, numbers: list[int]) -> None:
+    """Versions follow each other: a number out of the blue would be a wish for as many keys."""
+    for before, number in itertools.pairwise([0, *numbers]):
+        if number != before + 1:
+            raise PkiError(
+                f"{base.name}: version {before + 1} is missing before version {number}",
+                rule="STATE-LAYOUT",
+                found=f"a directory {number}",
+                expected=f"a directory {before + 1} first",
+                where=str(base),
+                next_step=f"restore {before + 1} from git, or remove {number} if nobody asked "
+                "for it; nothing was changed",
+            )
 
 
 def _is_version(name: str) -> bool:
@@ -80,7 +100,7 @@ def _is_version(name: str) -> bool:
 
 
 def _read_version(path: Path) -> VersionFiles:
-    replies = sorted(entry for entry in path.glob("reply.*") if entry.is_file())
+    replies = sorted(path.glob("reply.*"))
     return VersionFiles(
         path=path,
         number=int(path.name),
@@ -96,16 +116,12 @@ def _read_version(path: Path) -> VersionFiles:
 
 def _bytes(path: Path) -> bytes | None:
     try:
-        # Git carries links, and what a link points to may have no end and no honest size.
-        with path.open("rb") as stream:
-            content = stream.read(MAXIMUM_BYTES + 1)
-    except FileNotFoundError:
+        return plain_files.read(path, MAXIMUM_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
-        raise _unusable(path, exc.strerror or "unreadable", "a readable file") from exc
-    if len(content) > MAXIMUM_BYTES:
-        raise _unusable(path, "a larger file", f"at most {MAXIMUM_BYTES} bytes")
-    return content
+        expected = f"a plain, readable file of at most {MAXIMUM_BYTES} bytes"
+        raise _unusable(path, exc.strerror or "unreadable", expected) from exc
 
 
 def _record(path: Path) -> Mapping[str, Any] | None:
@@ -113,10 +129,9 @@ def _record(path: Path) -> Mapping[str, Any] | None:
     if content is None:
         return None
     try:
-        value = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        # ValueError: what looks like a date and is none. RecursionError: brackets in brackets.
-        raise _unusable(path, "not YAML", "a YAML map") from exc
+        value = records.load(content)
+    except ValueError as exc:
+        raise _unusable(path, str(exc), "a small YAML map without aliases") from exc
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         raise _unusable(path, "another schema", f"a map with schema: {SCHEMA}")
     return value
@@ -218,12 +233,6 @@ def _moment(record: Mapping[str, Any], key: str, path: Path) -> datetime:
 def iso(moment: datetime) -> str:
     """A moment as every record of ours writes it: UTC, whole seconds, ``Z``."""
     return moment.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def dump(record: Mapping[str, Any]) -> bytes:
-    """A record as YAML, keys in the order given, the same bytes for the same values."""
-    text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=100)
-    return f"---\n{text}".encode()
 
 
 def differing(directory: Path, wanted: Mapping[str, bytes]) -> Iterable[str]:

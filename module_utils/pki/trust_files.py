@@ -11,9 +11,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from . import plain_files
 from .certs import DECODE_ERRORS
 from .errors import PkiError
 from .inventory import CaFile, Declared, TrustSet
+
+MAXIMUM_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,14 @@ def _ca(entry: CaFile, base: Path, where: str) -> Ca:
 
 def _read(path: Path, where: str) -> bytes:
     try:
-        return path.read_bytes()
+        # Configured by a person, so a link is fine; what it leads to must be a file that ends.
+        return plain_files.read(path, MAXIMUM_BYTES, follow=True)
     except OSError as exc:
         raise PkiError(
-            f"the CA file {path.name} is missing",
+            f"the CA file {path.name} cannot be read",
             rule="TRUST-FILE",
             found=exc.strerror or "unreadable",
-            expected="a readable PEM or DER certificate",
+            expected="a readable file with a PEM or DER certificate",
             where=f"{where} ({path})",
             next_step="put the CA certificate there; trust is an input and is never downloaded",
         ) from exc

@@ -19,7 +19,7 @@ PRODUCTS = re.compile(r"\b(nginx|haproxy|envoy|apache|httpd|stunnel|squid)\b", r
 
 # The floors of the house, from the ground up; an import only ever points down (or stays).
 FLOORS = (
-    ("errors", "der", "cel_engine", "wrapping"),
+    ("errors", "der", "cel_engine", "wrapping", "plain_files", "records"),
     ("vault_settings", "vault_faults", "names", "policy", "expectation"),
     ("vault", "policy_files", "plan", "certs", "csr", "probe"),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
