@@ -103,6 +103,11 @@ options:
       - File that receives the status document as JSON, on the controller; none when empty.
       - It is a report with a date, like a line in a log, and does not count as a change.
     type: path
+  gateways:
+    description:
+      - The declared gateways, as in C(group_vars/all/gateways.yml), to be checked with the rest
+        of the inventory before anything is changed. Nothing is planned from them.
+    type: raw
   refused:
     description: Certificates that were refused in this run, for the table.
     type: list
@@ -161,7 +166,7 @@ key_digests:
 
 import os
 
-from ansible.module_utils.pki import gather, keystores, probe, report, session
+from ansible.module_utils.pki import gateway, gather, keystores, probe, report, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
 
@@ -177,6 +182,7 @@ SPEC = {
     **JUDGED,
     **VAULT,
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
+    "gateways": {"type": "raw"},
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},
 }
@@ -195,6 +201,8 @@ def served(endpoints):
 
 def handler(module):
     inputs = session.load(module.params)
+    if module.params["gateways"] is not None:
+        gateway.check(module.params["gateways"], inputs.declared, inputs.trust, inputs.policies)
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
     plans = gather.plans(inputs, keys, served(module.params["endpoints"]))

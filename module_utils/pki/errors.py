@@ -28,13 +28,13 @@ class PkiError(Exception):
         where: str = "",
         next_step: str = "",
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.rule = rule
-        self.found = found
-        self.expected = expected
-        self.where = where
-        self.next_step = next_step
+        self.message = shown(message)
+        super().__init__(self.message)
+        self.rule = shown(rule)
+        self.found = shown(found)
+        self.expected = shown(expected)
+        self.where = shown(where)
+        self.next_step = shown(next_step)
 
     def as_result(self) -> dict[str, str]:
         """The five fields as plain strings, for a module result or a JSON report."""
@@ -49,6 +49,22 @@ class PkiError(Exception):
 
     def __str__(self) -> str:
         return render(self.as_result())
+
+
+LONGEST_FIELD = 1500
+
+
+def shown(text: str) -> str:
+    """``text`` as it may reach a terminal: bounded, and without what steers one.
+
+    Fields quote what other hands wrote: inventories, replies, answers of servers. Line feeds
+    stay, they separate problems; any other character that does not print is spelled out.
+    """
+    if len(text) > LONGEST_FIELD:
+        text = f"{text[:LONGEST_FIELD]}… ({len(text)} characters)"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 LABELS = (

@@ -23,6 +23,8 @@ from .trust_files import Ca, LoadedTrust
 
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_COMMON_NAME = re.compile(r"[ -~]{1,64}")
 _UPSTREAM = re.compile(r"http://(?P<authority>[^/?#@\s]+)/?")
 
 
@@ -62,6 +64,17 @@ def build_all(raw: object, sources: Sources) -> list[dict[str, Any]]:
     return models
 
 
+def check(
+    raw: object,
+    declared: Declared,
+    trust: Mapping[str, LoadedTrust],
+    policies: Mapping[str, Policy],
+) -> None:
+    """Raise what :func:`build_all` would: for a run that wants to know before it begins."""
+    anywhere = Roots("/releases", "/crls", "/gateways")
+    build_all(raw, Sources(declared, trust, policies, anywhere))
+
+
 def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
     """One gateway's model; see the template of a product for how it is used."""
     where = f"gateways[{index}]"
@@ -71,11 +84,11 @@ def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
     root = f"{sources.roots.gateway}/{name}"
     ingress = [
         _ingress(item, sources, root, f"{where}.ingress[{at}]")
-        for at, item in enumerate(entry["ingress"] or ())
+        for at, item in enumerate(_items(entry["ingress"], f"{where}.ingress"))
     ]
     egress = [
         _egress(item, sources, root, f"{where}.egress[{at}]")
-        for at, item in enumerate(entry["egress"] or ())
+        for at, item in enumerate(_items(entry["egress"], f"{where}.egress"))
     ]
     both = [*ingress, *egress]
     if not both:
@@ -85,8 +98,8 @@ def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
     trusts = sorted({item["trust"] for item in both})
     return {
         "name": name,
-        "product": str(entry["product"]),
-        "hosts": str(entry["hosts"]),
+        "product": _matching(entry["product"], _NAME, f"{where}.product", "a product's name"),
+        "hosts": _matching(entry["hosts"], _GROUP, f"{where}.hosts", "a host or group name"),
         "root": root,
         "tls": _tls(both, sources, where),
         "ingress": ingress,
@@ -295,17 +308,25 @@ def _mapping(raw: object, where: str, fields: Sequence[str]) -> Mapping[str, Any
     return {key: entry.get(key) for key in fields}
 
 
+def _items(raw: object, where: str) -> Sequence[object]:
+    if raw is None:
+        return ()
+    if not isinstance(raw, list | tuple):
+        raise _error(where, "not a list", type(raw).__name__, "a list of listeners")
+    return raw
+
+
 def _peers(raw: object, where: str) -> list[str]:
     if not isinstance(raw, list | tuple) or not raw:
         raise _error(where, "nobody would be let in", raw, "at least one {CN: exact name}")
     peers = []
     for index, item in enumerate(raw):
-        common_name = str(_mapping(item, f"{where}[{index}]", ("CN",))["CN"])
-        if not common_name or not all(0x20 <= ord(c) <= 0x7E for c in common_name):
+        common_name = _mapping(item, f"{where}[{index}]", ("CN",))["CN"]
+        if not isinstance(common_name, str) or not _COMMON_NAME.fullmatch(common_name):
             raise _error(
                 f"{where}[{index}].CN", "not usable", ascii(common_name), "printable ASCII"
             )
-        peers.append(common_name)
+        peers.append(str(common_name))
     return peers
 
 

@@ -25,6 +25,8 @@ DELIVERIES = ("wrapped",)
 ROLES = ("certificate_admin", "user_administrator")
 
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_DIP_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
 
@@ -284,8 +286,16 @@ def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Orga
         party=_choice(entry, "party", where, parties),
         subject=vetted,
         roster=_roster(entry["roster"], where),
-        dip_ids=tuple(str(item) for item in entry.get("dip_ids") or ()),
+        dip_ids=_dip_ids(entry.get("dip_ids"), where),
     )
+
+
+def _dip_ids(raw: object, where: str) -> tuple[str, ...]:
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or not all(_DIP_ID.fullmatch(str(item)) for item in raw):
+        raise _error(f"{where}.dip_ids", "the DIP ids are not usable", raw, "a list of ids")
+    return tuple(str(item) for item in raw)
 
 
 def _roster(raw: object, where: str) -> tuple[Person, ...]:
@@ -345,9 +355,7 @@ def _ca_files(raw: object, where: str) -> tuple[CaFile, ...]:
                 "64 hexadecimal digits",
             )
         urls = entry["crl_urls"]
-        if not isinstance(urls, list) or not all(
-            str(url).startswith(("http://", "https://")) for url in urls
-        ):
+        if not isinstance(urls, list) or not all(_URL.fullmatch(str(url)) for url in urls):
             raise _error(
                 f"{place}.crl_urls",
                 "the CRL locations are not http URLs",

@@ -6,6 +6,7 @@ Every controller module starts here, so that bad input has one voice and no effe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import crl_cache, inventory, policy_files, trust_files
+from .errors import PkiError
 from .inventory import Declared
 from .policy import Policy
 from .trust_files import LoadedTrust
@@ -38,7 +40,7 @@ class Inputs:
 def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
     """Inputs from a module's parameters; PkiError names file, field, found and expected."""
     wanted = inventory.policy_names(params["certificates"])
-    policies = policy_files.load_policies(str(params["policy_dir"]), wanted)
+    policies = policy_files.load_policies(_directory(params, "policy_dir"), wanted)
     declared = inventory.load(
         organisations=params["organisations"],
         certificates=params["certificates"],
@@ -48,11 +50,26 @@ def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
     return Inputs(
         declared=declared,
         policies=policies,
-        trust=trust_files.load_all(declared, str(params["base_dir"])),
-        certificates_dir=Path(str(params.get("certificates_dir", "certificates"))),
-        crl_cache_dir=Path(str(params["crl_cache_dir"])),
+        trust=trust_files.load_all(declared, _directory(params, "base_dir")),
+        certificates_dir=_directory(params, "certificates_dir"),
+        crl_cache_dir=_directory(params, "crl_cache_dir"),
         now=now or datetime.now(UTC),
         given_crls=_given_crls(params.get("crl_sets") or ()),
+    )
+
+
+def _directory(params: Mapping[str, Any], name: str) -> Path:
+    """A directory option, if the system can have a directory of that name at all."""
+    text = str(params.get(name, "certificates"))
+    if "\0" not in text and all(len(os.fsencode(part)) < 256 for part in text.split("/")):
+        return Path(text)
+    raise PkiError(
+        f"the option {name} is not the name of a directory",
+        rule="OPTION",
+        found=text,
+        expected="a path, each part at most 255 bytes long and without NUL",
+        where=f"option {name}",
+        next_step="correct the option and run again; nothing was changed",
     )
 
 
