@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the controller's modules return: nothing hidden, JSON only, no change in check mode."""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import unit.lab_imports  # noqa: F401 - lets ansible.module_utils.pki be found
+from unit import pki_factory as factory
+from unit.controller_world import (
+    FOREIGN,
+    ISSUING,
+    NAME,
+    OTHER,
+    ROOT,
+    TRUST,
+    Web,
+    World,
+    certificate_entry,
+    content,
+    load_file,
+    spki,
+    tree,
+    web,
+)
+from unit.pki_factory import NOW
+
+CRL_FETCH = load_file("library/pki_crl_fetch.py")
+ACCEPT = load_file("library/pki_accept.py")
+PLAN = load_file("library/pki_plan.py")
+
+
+class Module:
+    """What a handler uses of an Ansible module."""
+
+    def __init__(self, params: dict[str, Any], check_mode: bool = False) -> None:
+        self.params = params
+        self.check_mode = check_mode
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture(autouse=True)
+def _the_clock_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (CRL_FETCH, ACCEPT):
+        load = functools.partial(module.session.load, now=NOW)
+        monkeypatch.setattr(module.session, "load", load)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Web]:
+    with web() as site:
+        yield site
+
+
+@pytest.fixture
+def world(tmp_path: Path, server: Web) -> World:
+    server.serve("/issuing", content(ISSUING.crl()))
+    server.serve("/root", content(ROOT.crl()))
+    urls = {"issuing": [server.url("/issuing")], "root": [server.url("/root")]}
+    return World(tmp_path, crl_urls=urls)
+
+
+def run(program: Any, module: Module, **params: Any) -> dict[str, Any]:
+    module.params.update(params)
+    result: dict[str, Any] = program.handler(module)
+    assert json.loads(json.dumps(result)) == result
+    return result
+
+
+# --- pki_crl_fetch --------------------------------------------------------------------------
+
+
+def test_fetching_returns_each_trust_sets_bundle_and_says_what_changed(world: World) -> None:
+    result = run(CRL_FETCH, Module(world.params()))
+    assert result["changed"]
+    assert result["problems"] == []
+    (found,) = result["sets"]
+    assert found["trust"] == TRUST
+    assert found["complete"]
+    assert found["pem"].count("BEGIN X509 CRL") == 2
+    assert found["fetched_at"] == "2026-11-21T12:00:00Z"
+    assert found["next_update"] == "2026-11-22T11:00:00Z"
+    again = run(CRL_FETCH, Module(world.params()))
+    assert not again["changed"]
+    assert again["sets"] == result["sets"]
+
+
+def test_fetching_in_check_mode_returns_the_same_and_keeps_nothing(world: World) -> None:
+    checked = run(CRL_FETCH, Module(world.params(), check_mode=True))
+    assert not world.cache.exists()
+    assert checked == run(CRL_FETCH, Module(world.params()))
+
+
+def test_a_failed_poll_with_a_fresh_copy_is_a_warning(world: World, server: Web) -> None:
+    run(CRL_FETCH, Module(world.params()))
+    server.serve("/issuing", content(b"", 404))
+    module = Module(world.params())
+    result = run(CRL_FETCH, module)
+    assert result["sets"][0]["complete"]
+    assert result["problems"] == []
+    assert module.warnings == [
+        "Example Issuing: the CRL could not be fetched: HTTP 404, after 1 attempt "
+        "(the cached CRL still serves)"
+    ]
+
+
+def test_a_ca_without_a_crl_is_a_problem_as_text_and_its_set_is_not_complete(
+    world: World, server: Web
+) -> None:
+    server.serve("/issuing", content(FOREIGN.crl()))
+    module = Module(world.params())
+    result = run(CRL_FETCH, module)
+    assert module.warnings == []
+    assert not result["sets"][0]["complete"]
+    (problem,) = result["problems"]
+    assert problem.startswith("refused  ")
+    assert server.url("/issuing") in problem
+
+
+def test_a_set_without_any_crl_has_no_dates(world: World, server: Web) -> None:
+    server.serve("/issuing", content(b"", 404))
+    server.serve("/root", content(b"", 404))
+    (found,) = run(CRL_FETCH, Module(world.params()))["sets"]
+    assert found["fetched_at"] is found["next_update"] is None
+    assert found["pem"] == ""
+
+
+def test_a_trust_set_that_no_certificate_uses_is_not_polled(world: World, server: Web) -> None:
+    params = world.params()
+    params["trust"]["mesh"] = {**params["trust"][TRUST], "policy": "nhs-mesh"}
+    server.asked.clear()
+    assert [found["trust"] for found in run(CRL_FETCH, Module(params))["sets"]] == [TRUST]
+    assert server.asked == ["/issuing", "/root"]
+
+
+# --- pki_accept -----------------------------------------------------------------------------
+
+
+def accept(world: World, *, check_mode: bool = False, **params: Any) -> dict[str, Any]:
+    actions = [
+        {"kind": kind, "certificate": name, "version": 1}
+        for name in (NAME, OTHER)
+        for kind in ("accept", "deploy", "write_request")
+        if any(entry["name"] == name for entry in world.certificates)
+    ]
+    options = {"actions": actions, "key_digests": {NAME: {"1": spki("leaf")}}, **params}
+    return run(ACCEPT, Module(world.params(), check_mode), **options)
+
+
+def test_a_good_reply_is_kept_once_and_named_for_a_person_to_commit(world: World) -> None:
+    world.request()
+    world.reply()
+    world.crls()
+    result = accept(world)
+    assert result["changed"]
+    assert [found["certificate"] for found in result["accepted"]] == [NAME]
+    assert (result["refused"], result["refusals"]) == ([], [])
+    assert len(result["sentences"]) == len(result["diff"]) == 1
+    again = accept(world)
+    assert not again["changed"]
+    assert (again["sentences"], again["diff"]) == ([], [])
+    assert again["accepted"][0]["uncommitted"] == []
+
+
+def test_accepting_in_check_mode_says_the_same_and_writes_nothing(world: World) -> None:
+    world.request()
+    world.reply()
+    world.crls()
+    before = tree(world.base)
+    checked = accept(world, check_mode=True)
+    assert tree(world.base) == before
+    assert checked == accept(world)
+
+
+def test_a_wrong_reply_is_returned_with_its_reason_and_the_others_go_on(world: World) -> None:
+    world.certificates.append(certificate_entry(OTHER))
+    for name in (NAME, OTHER):
+        world.request(1, name)
+        world.reply(1, name)
+    world.reply(der=FOREIGN.leaf())
+    world.crls()
+    before = tree(world.directory())
+    result = accept(world)
+    assert [found["certificate"] for found in result["accepted"]] == [OTHER]
+    (refused,) = result["refused"]
+    assert (refused["certificate"], refused["version"]) == (NAME, 1)
+    assert refused["error"]["rule"] == "DIP-3.5.1-CHAIN"
+    assert result["refusals"][0].startswith(f"refused  {NAME}: ")
+    assert tree(world.directory()) == before
+
+
+def test_a_request_of_another_key_than_the_plan_saw_is_refused(world: World) -> None:
+    world.request()
+    world.reply()
+    world.crls()
+    result = accept(world, key_digests={NAME: {"1": spki("other")}})
+    assert not result["changed"]
+    assert result["refused"][0]["error"]["expected"] == f"public key {spki('other')}"
+    assert not (world.directory() / "certificate.pem").exists()
+
+
+# --- pki_plan -------------------------------------------------------------------------------
+
+
+def test_a_listener_that_does_not_answer_is_told_as_nothing_and_not_left_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    endpoint = {
+        "certificate": NAME,
+        "host": "gw1",
+        "address": "127.0.0.1",
+        "port": port,
+        "server_name": "dip.example",
+    }
+    assert PLAN.served([endpoint, {**endpoint, "host": "gw2"}]) == {
+        NAME: {"gw1": None, "gw2": None}
+    }
+
+
+def test_nothing_that_was_not_asked_is_told() -> None:
+    assert PLAN.served([]) == {}
+
+
+def test_the_results_of_a_run_hold_no_private_key(world: World) -> None:
+    world.request()
+    world.put(reply_txt=factory.pem(ISSUING.leaf()) + key_pem())
+    world.crls()
+    result = json.dumps(accept(world))
+    assert "REPLY-PRIVATE-KEY" in result
+    secret = key_pem().decode().splitlines()[1:-1]
+    assert not any(line in result for line in secret)
+
+
+def key_pem() -> bytes:
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return factory.key("leaf").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

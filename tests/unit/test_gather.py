@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan rests on: keys as stores tell them, files as they lie, CRLs that were verified."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pki import acceptance, accepted_record, gather, public_state, revocation
+from pki.errors import PkiError
+from pki.inventory import Certificate
+from pki.plan import CertificatePlan, KeyVersion, Reason, State
+from pki.stores.base import KeyRecord
+from pki.stores.base import KeyVersion as StoredVersion
+from unit import pki_factory as factory
+from unit.controller_world import (
+    FOREIGN,
+    ISSUING,
+    NAME,
+    OTHER,
+    ROOT,
+    SIBLING,
+    TRUST,
+    World,
+    certificate_entry,
+    spki,
+)
+from unit.pki_factory import CN, DAY, NOW
+
+KEYS = {NAME: {1: KeyVersion(NOW - 20 * DAY, spki("leaf"))}}
+REVOKED = NOW - 3 * DAY
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An accepted certificate with its record, and fresh CRLs."""
+    made = World(tmp_path)
+    made.request()
+    made.reply()
+    made.crls()
+    outcome = made.judge((NAME, 1))
+    accepted_record.keep(
+        made.inputs(), NAME, outcome.files[(NAME, 1)], outcome.accepted[(NAME, 1)], save=True
+    )
+    return made
+
+
+def serial(world: World) -> int:
+    certificate = x509.load_pem_x509_certificate(
+        (world.directory() / "certificate.pem").read_bytes()
+    )
+    return certificate.serial_number
+
+
+def planned(world: World, **served: str | None) -> CertificatePlan:
+    (found,) = gather.plans(world.inputs(), KEYS, {NAME: served})
+    return found
+
+
+def test_a_kept_certificate_that_is_served_is_deployed(world: World) -> None:
+    found = planned(world, gw1=f"{serial(world):x}")
+    assert (found.state, found.reason) == (State.DEPLOYED, Reason.IN_SERVICE)
+    assert found.days_left == 397
+    assert found.common_name == CN
+
+
+def test_a_kept_certificate_that_its_ca_revoked_is_seen_revoked_since_that_day(
+    world: World,
+) -> None:
+    world.crls(ISSUING.crl([serial(world)], number=2, revoked_at=REVOKED))
+    found = planned(world)
+    assert found.state is State.REVOKED
+    assert found.since == REVOKED
+    assert found.live is None
+    assert found.versions == {1: State.REVOKED}
+
+
+@pytest.mark.parametrize("who", [ROOT, SIBLING, FOREIGN], ids=["root", "sibling", "foreign"])
+def test_another_cas_crl_revokes_nothing(world: World, who: factory.Authority) -> None:
+    crl = who.crl([serial(world)], number=2, revoked_at=REVOKED)
+    if who is ROOT:  # a pinned CA's CRL reaches the cache, the others' do not even do that
+        world.crls(root=crl)
+        assert planned(world).state is not State.REVOKED
+    assert revoked_at(world, crl) is None
+    assert revoked_at(world, ISSUING.crl([serial(world)], revoked_at=REVOKED)) == REVOKED
+
+
+def test_a_crl_in_the_cas_name_but_of_another_key_revokes_nothing(world: World) -> None:
+    thief = factory.key("thief")
+    assert revoked_at(world, ISSUING.crl([serial(world)], signer=thief)) is None
+
+
+def revoked_at(world: World, crl: bytes) -> object:
+    """What the plan is told, given a CRL that came past the cache somehow."""
+    (files,) = public_state.scan(world.kept, NAME)
+    trust = world.inputs().trust[TRUST]
+    return gather._revoked_at(files, trust, revocation.parse_crls(crl), NOW)
+
+
+def version_4(pem: bytes) -> bytes:
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    marker = bytes.fromhex("a003020102")
+    assert der.count(marker) == 1
+    body = base64.encodebytes(der.replace(marker, bytes.fromhex("a003020105")))
+    return b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "a version that does not exist"])
+def test_a_kept_certificate_that_cannot_be_read_is_left_to_the_judge(
+    world: World, kind: str
+) -> None:
+    kept = (world.directory() / "certificate.pem").read_bytes()
+    content = {"text": b"hello", "empty": b"", "a version that does not exist": version_4(kept)}
+    world.put(certificate_pem=content[kind])
+    assert planned(world).state is State.ACCEPTED
+    outcome = world.judge((NAME, 1))
+    assert [refusal.certificate for refusal in outcome.refused] == [NAME]
+
+
+def test_a_reply_is_not_yet_a_certificate_that_could_be_revoked(world: World) -> None:
+    (world.directory() / "accepted.yml").unlink()
+    world.crls(ISSUING.crl([serial(world)], number=2, revoked_at=REVOKED))
+    assert planned(world).reason is Reason.REPLY_PRESENT
+
+
+def test_a_damaged_record_stops_the_plan_by_name(world: World) -> None:
+    world.put(accepted_yml=b"[")
+    with pytest.raises(PkiError, match=r"accepted\.yml cannot be used"):
+        planned(world)
+
+
+def test_every_declared_certificate_is_planned_in_the_order_of_the_inventory(
+    world: World,
+) -> None:
+    world.certificates.insert(0, certificate_entry(OTHER))
+    plans = gather.plans(world.inputs(), KEYS, {})
+    assert [(found.name, found.state) for found in plans] == [
+        (OTHER, State.ABSENT),
+        (NAME, State.ACCEPTED),
+    ]
+    assert {action.version for action in plans[0].actions} == {1}
+
+
+def test_what_is_served_is_told_to_its_own_certificate_only(world: World) -> None:
+    world.certificates.append(certificate_entry(OTHER))
+    plans = gather.plans(world.inputs(), KEYS, {OTHER: {"gw1": "0a"}})
+    assert [dict(found.served) for found in plans] == [{}, {"gw1": "0a"}]
+
+
+def test_the_renewal_window_is_the_policys(world: World) -> None:
+    assert gather.limits(world.inputs(), NAME).renewal_window == timedelta(days=45)
+
+
+def test_what_is_wanted_is_the_declaration(world: World) -> None:
+    declared = world.inputs().declared.certificates[NAME]
+    found = gather.wanted(declared)
+    assert (found.name, found.hosts) == (NAME, "gateways")
+    assert found.intent.common_name == CN
+    assert found.intent.purposes == {"mtls", "signing"}
+    assert found.intent.policy == "mhhs-dip"
+
+
+class Store:
+    """A store with one key, that counts what it is asked."""
+
+    def __init__(self, *names: str) -> None:
+        self.asked: Counter[str] = Counter()
+        self.known = frozenset(names)
+
+    def names(self) -> frozenset[str]:
+        self.asked["names"] += 1
+        return self.known
+
+    def describe(self, name: str) -> KeyRecord | None:
+        self.asked[name] += 1
+        spki_der = (
+            factory.key("leaf")
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
+        versions = {number: StoredVersion(number, NOW, spki_der) for number in (1, 2)}
+        return KeyRecord(name, "rsa-2048", True, versions)
+
+
+class Stores:
+    """The TLS mount with the keys named, and an empty signing mount."""
+
+    def __init__(self, *names: str) -> None:
+        self.tls, self.signing = Store(*names), Store()
+
+    def of(self, certificate: Certificate) -> Store:
+        return self.tls if "mtls" in certificate.purposes else self.signing
+
+
+def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) -> None:
+    world.certificates.append(certificate_entry(OTHER))
+    world.certificates.append(
+        certificate_entry("dip-sign", domain="sign.example", purposes=["signing"])
+    )
+    stores = Stores(NAME, "somebody-elses")
+    found = gather.keys(world.inputs(), cast("Any", stores))
+    assert list(found) == [NAME]
+    assert found[NAME][2] == KeyVersion(NOW, spki("leaf"))
+    assert stores.tls.asked == {"names": 1, NAME: 1}
+    assert stores.signing.asked == {"names": 1}
+    assert gather.key_digests(found) == {(NAME, 1): spki("leaf"), (NAME, 2): spki("leaf")}
+
+
+def test_the_digests_of_the_plan_are_those_that_acceptance_looks_up() -> None:
+    as_json = {NAME: {"1": spki("leaf")}}
+    assert acceptance.digests(as_json) == gather.key_digests(KEYS)

@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A request is a function of key and inventory, and is judged before anyone sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pki import csr, public_state, request_stage
+from pki.errors import PkiError
+from pki.stores.base import KeyRecord, KeyVersion
+from unit import pki_factory as factory
+from unit.controller_world import NAME, World, load_file, tree, whole
+from unit.pki_factory import CN, SUBJECT
+
+CREATED = datetime(2026, 11, 1, 8, 30, 15, 999_999, tzinfo=UTC)
+
+
+class SoftwareStore:
+    """Keys in this process: real ones, of the size asked for."""
+
+    def __init__(self, bits: int = 4096) -> None:
+        self.bits = bits
+        self.made: dict[str, dict[int, rsa.RSAPrivateKey]] = {}
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self.made)
+
+    def describe(self, name: str) -> KeyRecord | None:
+        if name not in self.made:
+            return None
+        versions = {
+            number: KeyVersion(
+                number,
+                CREATED,
+                key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            )
+            for number, key in self.made[name].items()
+        }
+        return KeyRecord(name, f"rsa-{self.bits}", True, versions)
+
+    def ensure(self, name: str, version: int) -> KeyRecord:
+        keys = self.made.setdefault(name, {})
+        for number in range(len(keys) + 1, version + 1):
+            keys[number] = factory.key(f"store {number}", self.bits)
+        record = self.describe(name)
+        assert record is not None
+        return record
+
+    def signing_key(self, name: str, version: int) -> rsa.RSAPrivateKey:
+        return self.made[name][version]
+
+    def release_path(self, name: str, version: int) -> str:
+        raise self.never_leaves(name)
+
+    def wrap(self, name: str, version: int, ttl: int) -> Any:
+        raise self.never_leaves(name)
+
+    def never_leaves(self, name: str) -> PkiError:
+        return PkiError(f"{name}: keys of this store never leave it", rule="KEY-OPERATION")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def build(world: World, store: SoftwareStore, version: int = 1) -> request_stage.Written:
+    inputs = world.inputs()
+    return request_stage.build(
+        inputs.declared.certificates[NAME],
+        inputs.policy_of(NAME),
+        store,
+        store.ensure(NAME, version),
+        version,
+        inputs.certificates_dir,
+    )
+
+
+def test_a_request_carries_the_declared_name_and_the_vetted_subject(world: World) -> None:
+    written = build(world, SoftwareStore())
+    request = csr.parse(written.contents["request.csr"])
+    assert request.common_name == CN
+    assert {key: request.subject[key] for key in SUBJECT} == SUBJECT
+    assert request.signature_valid
+    assert (request.algorithm, request.bits) == ("RSA", 4096)
+    assert (request.san, request.attributes) == ((), ())
+
+
+def test_the_record_says_what_was_asked_for_with_which_key_and_when(world: World) -> None:
+    store = SoftwareStore()
+    written = build(world, store)
+    spki = store.ensure(NAME, 1).versions[1].spki_der
+    assert yaml.safe_load(written.contents["request.yml"]) == {
+        "schema": 1,
+        "certificate": NAME,
+        "version": 1,
+        "organisation": "example-energy",
+        "policy": "mhhs-dip",
+        "environment": "nonprod",
+        "common_name": CN,
+        "subject": SUBJECT,
+        "purposes": ["mtls", "signing"],
+        "key": {
+            "store": "transit",
+            "mount": "transit-nonprod-tls",
+            "name": NAME,
+            "version": 1,
+            "type": "rsa-4096",
+            "spki_sha256": hashlib.sha256(spki).hexdigest(),
+        },
+        "created": "2026-11-01T08:30:15Z",
+        "request_sha256": hashlib.sha256(written.contents["request.csr"]).hexdigest(),
+    }
+
+
+def test_the_record_is_what_the_plan_and_the_judge_read_back(world: World) -> None:
+    written = build(world, SoftwareStore())
+    public_state.write(written.directory, written.contents)
+    (files,) = public_state.scan(world.kept, NAME)
+    requested = public_state.observed_version(files).requested
+    assert requested is not None
+    declared = world.inputs().declared.certificates[NAME]
+    assert requested.intent.common_name == declared.common_name
+    assert requested.intent.subject == declared.subject
+    assert requested.intent.purposes == declared.purposes
+    assert requested.spki_sha256 == csr.parse(written.contents["request.csr"]).spki_sha256
+
+
+def test_two_runs_write_the_same_bytes_and_the_second_has_nothing_to_do(world: World) -> None:
+    store = SoftwareStore()
+    first = build(world, store)
+    assert first.missing == ("request.csr", "submission.txt", "request.yml")
+    public_state.write(first.directory, first.contents)
+    second = build(world, store)
+    assert second.contents == first.contents
+    assert second.missing == ()
+
+
+def test_a_run_elsewhere_with_roster_and_subject_in_another_order_writes_the_same_bytes(
+    world: World, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    other = World(elsewhere)
+    other.organisation["subject"] = dict(reversed(SUBJECT.items()))
+    other.certificates[0]["purposes"] = ["signing", "mtls"]
+    store = SoftwareStore()
+    assert build(other, store).contents == build(world, store).contents
+
+
+def test_the_record_is_written_last_so_that_who_finds_it_finds_the_rest(world: World) -> None:
+    assert list(build(world, SoftwareStore()).contents)[-1] == "request.yml"
+
+
+def test_a_file_that_somebody_edited_is_named_as_differing(world: World) -> None:
+    store = SoftwareStore()
+    written = build(world, store)
+    public_state.write(written.directory, {**written.contents, "submission.txt": b"edited"})
+    assert build(world, store).missing == ("submission.txt",)
+
+
+def test_building_a_request_writes_nothing(world: World) -> None:
+    before = tree(world.base)
+    build(world, SoftwareStore())
+    assert tree(world.base) == before
+
+
+# --- what the policy refuses ----------------------------------------------------------------
+
+
+def test_a_request_that_the_policy_refuses_is_named_with_its_clause(world: World) -> None:
+    with pytest.raises(PkiError) as caught:
+        build(world, SoftwareStore(bits=2048))
+    error = whole(caught.value)
+    assert error.rule == "DIP-7.1.2-RSA4096"
+    assert error.message.startswith(f"{NAME}: ")
+    assert error.found == "RSA 2048"
+    assert error.where.endswith("7.1.2, 8.6")
+    assert "Code of Connection" in error.where
+
+
+def test_a_subject_that_does_not_arrive_in_the_request_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes that were made are judged, not the wish they were made from."""
+    vetted = world.inputs().declared.certificates[NAME].subject
+    faulty = csr.build
+
+    def build_wrongly(key: Any, cn: str, subject: Any) -> bytes:
+        assert subject == vetted
+        return faulty(key, cn, {**subject, "O": "Example Energy"})
+
+    monkeypatch.setattr(csr, "build", build_wrongly)
+    with pytest.raises(PkiError) as caught:
+        build(world, SoftwareStore())
+    assert caught.value.rule == "DIP-6.1.2-ORG"
+
+
+# --- the module that writes -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def module() -> Any:
+    import unit.lab_imports  # noqa: F401 - lets ansible.module_utils.pki be found
+
+    return load_file("library/pki_request.py")
+
+
+def carry_out(
+    module: Any, world: World, store: SoftwareStore, check_mode: bool = False
+) -> tuple[dict[str, Any], Any]:
+    stores = SimpleNamespace(of=lambda certificate: store)
+    result: tuple[dict[str, Any], Any] = module.carry_out(
+        world.inputs(), stores, NAME, 1, check_mode
+    )
+    return result
+
+
+def test_the_module_makes_the_key_and_writes_the_request(module: Any, world: World) -> None:
+    store = SoftwareStore()
+    result, written = carry_out(module, world, store)
+    assert result["key"] == "made"
+    assert result["files"] == ["request.csr", "submission.txt", "request.yml"]
+    assert sorted(path.name for path in world.directory().iterdir()) == sorted(result["files"])
+    assert module.sentence(result) == (
+        f"{NAME} v1: key made; commit {world.directory()} and submit the request"
+    )
+    diff = module.difference(result, written)
+    assert "BEGIN CERTIFICATE REQUEST" in diff["after"]
+    assert "PRIVATE" not in diff["after"]
+    before = tree(world.kept)
+    again, _ = carry_out(module, world, store)
+    assert (again["key"], again["files"]) == ("present", [])
+    assert module.sentence(again) == f"{NAME} v1: key present; request unchanged"
+    assert tree(world.kept) == before
+
+
+def test_a_request_that_the_policy_refuses_is_never_written(module: Any, world: World) -> None:
+    with pytest.raises(Exception, match=r"DIP-7\.1\.2-RSA4096"):
+        carry_out(module, world, SoftwareStore(bits=2048))
+    assert not world.kept.exists()
+
+
+def test_check_mode_announces_a_key_and_makes_neither_key_nor_file(
+    module: Any, world: World
+) -> None:
+    store = SoftwareStore()
+    result, written = carry_out(module, world, store, check_mode=True)
+    assert result["key"] == "would be made"
+    assert written is None
+    assert result["files"] == ["request.csr", "submission.txt", "request.yml"]
+    assert store.names() == frozenset()
+    assert not world.kept.exists()
+    assert "request.csr" in module.difference(result, written)["after"]
+
+
+def test_check_mode_with_a_key_shows_the_request_and_writes_no_file(
+    module: Any, world: World
+) -> None:
+    store = SoftwareStore()
+    store.ensure(NAME, 1)
+    result, written = carry_out(module, world, store, check_mode=True)
+    assert result["key"] == "present"
+    assert written.contents["request.csr"].decode() in module.difference(result, written)["after"]
+    assert not world.kept.exists()
+
+
+def test_only_keys_and_requests_are_its_business_and_each_once(module: Any) -> None:
+    actions = [
+        {"kind": kind, "certificate": NAME, "version": version}
+        for version in ("2", 1)
+        for kind in ("create_key", "write_request", "accept", "deploy")
+    ]
+    assert module.wanted(actions) == [(NAME, 2), (NAME, 1)]
+
+
+# --- what the human reads -------------------------------------------------------------------
+
+
+def submission(world: World) -> str:
+    return build(world, SoftwareStore()).contents["submission.txt"].decode()
+
+
+def test_the_text_to_submit_holds_every_value_that_the_portal_must_show(world: World) -> None:
+    written = build(world, SoftwareStore())
+    text = written.contents["submission.txt"].decode()
+    record = yaml.safe_load(written.contents["request.yml"])
+    assert written.contents["request.csr"].decode() in text
+    for value in (CN, *SUBJECT.values(), record["key"]["spki_sha256"], "rsa-4096"):
+        assert value in text
+    lines = text.splitlines()
+    assert lines[0] == f"Certificate request for {NAME}, version 1"
+    assert lines[1] == "=" * len(lines[0])
+    assert f"     {NAME}/1/reply.txt" in lines
+
+
+def test_only_certificate_admins_are_named_as_who_may_submit(world: World) -> None:
+    world.organisation["roster"].append(
+        {"name": "Ben Admin", "email": "ben@example.com", "role": "certificate_admin"}
+    )
+    text = submission(world)
+    assert "Who    Ada Admin or Ben Admin (Certificate Admin)\n" in text
+    assert "Uma User" not in text
+
+
+def test_braces_and_other_letters_in_a_vetted_name_stay_as_they_are(world: World) -> None:
+    world.organisation["subject"]["O"] = "Énergie {name} Ltd"
+    assert "organisation         Énergie {name} Ltd\n" in submission(world)
+
+
+def test_a_later_version_has_a_directory_and_a_text_of_its_own(world: World) -> None:
+    store = SoftwareStore()
+    store.made[NAME] = {1: factory.key("older"), 2: factory.key("store 1", 4096)}
+    written = build(world, store, 2)
+    assert written.directory == world.directory(2)
+    assert f"{NAME}/2/reply.txt" in written.contents["submission.txt"].decode()
+    other = replace(world.inputs().declared.certificates[NAME], purposes=frozenset({"signing"}))
+    record = request_stage.build(
+        other, world.inputs().policy_of(NAME), store, store.ensure(NAME, 2), 2, world.kept
+    ).contents["request.yml"]
+    assert yaml.safe_load(record)["key"]["mount"] == "transit-nonprod-signing"
