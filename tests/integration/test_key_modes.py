@@ -39,7 +39,18 @@ def strace(log: Path) -> list[str]:
         "strace is not installed, and only the system calls show whether a key file was ever "
         "readable by others: install the package `strace` (apt-get install strace)"
     )
-    return [program, "-f", "-y", "-s", "1024", "-e", f"trace={CALLS}", "-o", str(log)]
+    return [
+        program,
+        "-f",
+        "--seccomp-bpf",
+        "-y",
+        "-s",
+        "1024",
+        "-e",
+        f"trace={CALLS}",
+        "-o",
+        str(log),
+    ]
 
 
 # -- the replay ------------------------------------------------------------------------------

@@ -372,3 +372,46 @@ def test_wherever_it_dies_the_module_names_the_place_and_not_the_text(
             assert NAMED.match(outcome.result["msg"]), context
     # Some places are guarded by code that goes on without them; most are not.
     assert internal >= min(3, len(places)), f"{internal} of {places}"
+
+
+# -- before the module's own code: what Ansible does with a wrong argument -------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [CANARY, [CANARY], {"path": {"inner": CANARY}}, {"path": [CANARY]}],
+    ids=["text", "list", "nested", "list inside"],
+)
+def test_a_secret_parameter_of_a_wrong_type_is_not_shown(value: Any, scanner: Scanner) -> None:
+    arguments = {"release_root": "/nowhere", "wrap_tokens": value, "releases": "no list"}
+    outcome = run(load(MODULES["pki_release"]), arguments)
+    assert outcome.result["failed"] is True, outcome.text
+    assert scanner.scan_text(outcome.text) == ()
+
+
+def test_a_secret_beside_an_unknown_parameter_is_not_shown(scanner: Scanner) -> None:
+    arguments = {"release_root": "/nowhere", "wrap_tokens": {"path": CANARY}, "unknown": 1}
+    outcome = run(load(MODULES["pki_release"]), arguments)
+    assert "Unsupported parameters" in outcome.result["msg"]
+    assert scanner.scan_text(outcome.text) == ()
+
+
+@pytest.mark.parametrize("name", ["pki_plan", "pki_request"])
+@pytest.mark.parametrize("option", ["secret_id", "token", "password"])
+def test_a_secret_written_where_its_place_belongs_is_refused_and_not_shown(
+    name: str, option: str, arguments: Arguments, scanner: Scanner
+) -> None:
+    given = getattr(arguments, name)()
+    given["vault"] = {**given["vault"], option: CANARY}
+    outcome = run(load(MODULES[name]), given)
+    assert outcome.result["error"]["rule"] == "VAULT-SETTINGS", outcome.text
+    assert option in outcome.text
+    assert scanner.scan_text(outcome.text) == ()
+
+
+def test_ansible_itself_shows_an_option_that_is_not_secret_by_its_name(
+    arguments: Arguments, scanner: Scanner
+) -> None:
+    """Why every secret is named by its place: of any other option Ansible shows the value."""
+    outcome = run(load(MODULES["pki_plan"]), {**arguments.pki_plan(), "base_dir": CANARY})
+    assert scanner.scan_text(json.dumps(outcome.result["invocation"]))
