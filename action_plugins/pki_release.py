@@ -91,8 +91,22 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
         wanted = [bundle for bundle in bundles if bundle.id in keyless]
+        if wanted:
+            self._refuse_copied_modules()
         tokens = wrapped(inputs, arguments, wanted) if wanted else {}
         return self._on_host("present", arguments, bundles, tokens, task_vars)
+
+    def _refuse_copied_modules(self) -> None:
+        """Without pipelining a module is a file on the host, its parameters in it, mode 0644."""
+        if not self._is_pipelining_enabled("new"):
+            raise PkiError(
+                "no key is delivered without pipelining",
+                rule="RELEASE-PIPELINING",
+                found="modules are copied to the host as files, with their parameters",
+                expected="pipelining, so that a token is never in a file",
+                where="ansible.cfg, ANSIBLE_PIPELINING, or the connection and become options",
+                next_step="switch pipelining on for this host and run again; nothing was changed",
+            )
 
     def _on_host(
         self,

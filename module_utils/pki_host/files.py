@@ -29,6 +29,37 @@ _TEMPORARY_PREFIX = ".new-"
 _TEMPORARY_LINK_PREFIX = ".link-"
 
 
+_REMEDIES = {
+    errno.ENOSPC: "make room on that file system and run again",
+    errno.EDQUOT: "raise the quota or make room, and run again",
+    errno.EROFS: "mount that file system writable and run again",
+    errno.EACCES: "check owner and mode of the directory and the user Ansible becomes",
+    errno.EPERM: "check owner and mode of the directory and the user Ansible becomes",
+    errno.ENOTDIR: "move away the file that stands where a directory belongs",
+    errno.ELOOP: "move away the symbolic link that stands where a file belongs",
+}
+
+
+@contextlib.contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turn what the system refuses about ``path`` into an error a person can act on."""
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else type(exc).__name__
+        remedy = _REMEDIES.get(exc.errno or 0, "correct that and run again")
+    else:
+        return
+    raise HostError(
+        "the host refused to change a file",
+        rule="FILE-REFUSED",
+        found=reason,
+        expected="a place this user can write to",
+        where=path,
+        next_step=remedy,
+    )
+
+
 def sha256(data: bytes) -> str:
     """Lower-case hex SHA-256."""
     return hashlib.sha256(data).hexdigest()
@@ -70,12 +101,13 @@ def mode_of(path: str) -> int | None:
 
 def set_mode(path: str, mode: int) -> None:
     """Change the mode of the regular file itself, never of what a link points to."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with explained(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_directory(path: str, mode: int = DIRECTORY) -> bool:
@@ -88,7 +120,7 @@ def make_directory(path: str, mode: int = DIRECTORY) -> bool:
     parent = os.path.dirname(path)
     if parent and parent != path:
         make_directory(parent, DIRECTORY)
-    with contextlib.suppress(FileExistsError):
+    with explained(path), contextlib.suppress(FileExistsError):
         os.mkdir(path, mode)
         os.chmod(path, mode)  # mkdir's mode passes through the umask
         _sync_directory(parent or ".")
@@ -101,28 +133,30 @@ def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
     make_directory(directory)
     temporary = os.path.join(directory, _TEMPORARY_PREFIX + secrets.token_hex(8))
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, PRIVATE)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(directory)
+    with explained(path):
+        descriptor = os.open(temporary, flags, PRIVATE)
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(directory)
 
 
 def remove(path: str) -> None:
     """Remove a file or link if it is there, durably."""
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    _sync_directory(os.path.dirname(path))
+    with explained(path):
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        _sync_directory(os.path.dirname(path))
 
 
 def link_target(path: str) -> str | None:
@@ -147,20 +181,22 @@ def link(path: str, target: str) -> None:
             next_step="move that directory away; nothing of ours writes into it",
         )
     temporary = os.path.join(directory, _TEMPORARY_LINK_PREFIX + secrets.token_hex(8))
-    os.symlink(target, temporary)
-    try:
-        os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    _sync_directory(directory)
+    with explained(path):
+        os.symlink(target, temporary)
+        try:
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(directory)
 
 
 def remove_tree(path: str) -> None:
     """Remove a directory of ours with all it holds, if it is there."""
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        with explained(path):
+            shutil.rmtree(path)
 
 
 def sweep(directory: str) -> None:
@@ -213,7 +249,8 @@ class HostLock:
     def __enter__(self) -> HostLock:
         make_directory(os.path.dirname(self._path))
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._path, flags, PRIVATE)
+        with explained(self._path):
+            self._descriptor = os.open(self._path, flags, PRIVATE)
         for _ in self._attempts():
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -68,9 +68,21 @@ def test_a_write_that_fails_leaves_the_old_bytes_and_no_temporary_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(HostError) as caught:
         files.write(str(path), b"new")
+    assert caught.value.rule == "FILE-REFUSED"
+    assert "No space left on device" in str(caught.value)
+    assert "make room" in str(caught.value)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_file_in_place_of_a_directory_is_named_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_bytes(b"")
+    for act in (files.make_directory, lambda path: files.write(path, b"x")):
+        with pytest.raises(HostError) as caught:
+            act(str(tmp_path / "blocked" / "below"))
+        assert caught.value.rule == "FILE-REFUSED"
+        assert "move away the file" in str(caught.value)
 
 
 def test_a_link_in_place_of_a_file_is_replaced_and_what_it_points_to_is_not_touched(
