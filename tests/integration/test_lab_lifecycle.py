@@ -306,6 +306,15 @@ def test_each_peer_is_wrong_in_exactly_the_way_its_name_says(
 # --- down ------------------------------------------------------------------------------
 
 
+def pid_in(path: Path) -> int:
+    """The pid in a daemon's file, which it writes a moment after its parent has returned."""
+    end = time.monotonic() + 30
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < end, f"{path} was never written"
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
 def test_down_stops_what_the_lab_started_keeps_its_state_and_spares_everybody_else(
     tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
@@ -324,7 +333,7 @@ def test_down_stops_what_the_lab_started_keeps_its_state_and_spares_everybody_el
         )
         program = lab.record()["programs"]["nginx"]
         subprocess.run([program, "-p", str(gateway), "-c", str(settings)], check=True)
-        started = [lab.pid("openbao"), lab.pid("farend"), int((gateway / "pid").read_text())]
+        started = [lab.pid("openbao"), lab.pid("farend"), pid_in(gateway / "pid")]
         before = {path for path in lab.home.rglob("*") if path.is_file()}
         try:
             assert lab.play("down").changed == 1
