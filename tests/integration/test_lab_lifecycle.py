@@ -306,15 +306,6 @@ def test_each_peer_is_wrong_in_exactly_the_way_its_name_says(
 # --- down ------------------------------------------------------------------------------
 
 
-def pid_in(path: Path) -> int:
-    """The pid in a daemon's file, which it writes a moment after its parent has returned."""
-    end = time.monotonic() + 30
-    while not (path.exists() and path.read_text().strip()):
-        assert time.monotonic() < end, f"{path} was never written"
-        time.sleep(0.05)
-    return int(path.read_text())
-
-
 def test_down_stops_what_the_lab_started_keeps_its_state_and_spares_everybody_else(
     tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
@@ -333,7 +324,9 @@ def test_down_stops_what_the_lab_started_keeps_its_state_and_spares_everybody_el
         )
         program = lab.record()["programs"]["nginx"]
         subprocess.run([program, "-p", str(gateway), "-c", str(settings)], check=True)
-        started = [lab.pid("openbao"), lab.pid("farend"), pid_in(gateway / "pid")]
+        pid_file = gateway / "pid"  # written a moment after the daemon's parent has returned
+        wait(lambda: pid_file.exists() and bool(pid_file.read_text().strip()))
+        started = [lab.pid("openbao"), lab.pid("farend"), int(pid_file.read_text())]
         before = {path for path in lab.home.rglob("*") if path.is_file()}
         try:
             assert lab.play("down").changed == 1
