@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -96,11 +97,23 @@ def test_a_crl_in_the_cas_name_but_of_another_key_revokes_nothing(world: World) 
     assert revoked_at(world, ISSUING.crl([serial(world)], signer=thief)) is None
 
 
-def revoked_at(world: World, crl: bytes) -> object:
-    """What the plan is told, given a CRL that came past the cache somehow."""
+def revoked_at(world: World, crl: bytes, *more: factory.Authority) -> object:
+    """What the plan is told, given a CRL that came past the cache somehow.
+
+    ``more`` are further issuing CAs of the trust set, named before its own.
+    """
     (files,) = public_state.scan(world.kept, NAME)
     trust = world.inputs().trust[TRUST]
+    before = tuple(
+        replace(trust.issuers[0], der=ca.der, pem=ca.pem, sha256=ca.sha256) for ca in more
+    )
+    trust = replace(trust, issuers=(*before, *trust.issuers))
     return gather._revoked_at(files, trust, revocation.parse_crls(crl), NOW)
+
+
+def test_a_revocation_by_any_of_several_issuing_cas_is_seen(world: World) -> None:
+    crl = ISSUING.crl([serial(world)], revoked_at=REVOKED)
+    assert revoked_at(world, crl, SIBLING) == REVOKED
 
 
 def version_4(pem: bytes) -> bytes:
@@ -127,6 +140,7 @@ def test_a_reply_is_not_yet_a_certificate_that_could_be_revoked(world: World) ->
     (world.directory() / "accepted.yml").unlink()
     world.crls(ISSUING.crl([serial(world)], number=2, revoked_at=REVOKED))
     assert planned(world).reason is Reason.REPLY_PRESENT
+    assert revoked_at(world, ISSUING.crl([serial(world)], revoked_at=REVOKED)) is None
 
 
 def test_a_damaged_record_stops_the_plan_by_name(world: World) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,6 +156,24 @@ def test_a_run_elsewhere_with_roster_and_subject_in_another_order_writes_the_sam
     other.certificates[0]["purposes"] = ["signing", "mtls"]
     store = SoftwareStore()
     assert build(other, store).contents == build(world, store).contents
+
+
+class Backwards(frozenset[str]):
+    """A set that another process happens to walk the other way round."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(super().__iter__(), reverse=True))
+
+
+def test_the_order_in_which_a_process_walks_its_sets_changes_no_byte(world: World) -> None:
+    store, inputs = SoftwareStore(), world.inputs()
+    declared = inputs.declared.certificates[NAME]
+    backwards = replace(declared, purposes=Backwards(declared.purposes))
+    assert list(backwards.purposes) == ["signing", "mtls"]
+    again = request_stage.build(
+        backwards, inputs.policy_of(NAME), store, store.ensure(NAME, 1), 1, world.kept
+    )
+    assert again.contents == build(world, store).contents
 
 
 def test_the_record_is_written_last_so_that_who_finds_it_finds_the_rest(world: World) -> None:
