@@ -608,3 +608,30 @@ def test_a_cache_that_cannot_be_written_is_named(poll: Poll) -> None:
     with pytest.raises(PkiError) as caught:
         poll.refresh()
     assert whole(caught.value).rule == "STATE-WRITE"
+
+
+# --- CRLs that check mode hands on without keeping them --------------------------------------
+
+
+def test_crls_that_were_fetched_and_not_kept_serve_the_run_that_fetched_them(poll: Poll) -> None:
+    fetched = poll.refresh(save=False)
+    handed = crl_cache.given(poll.trust, fetched.pem, now=NOW)
+    assert handed.complete
+    assert (handed.crls, handed.sha256) == (fetched.crls, fetched.sha256)
+    assert not poll.world.cache.exists()
+
+
+HANDED: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "of a sibling": lambda: revocation.to_pem(SIBLING.crl()),
+    "of a thief": lambda: revocation.to_pem(ISSUING.crl(signer=factory.key("thief"))),
+    "expired": lambda: revocation.to_pem(ISSUING.crl(end=NOW - SECOND)),
+}
+
+
+@pytest.mark.parametrize("kind", HANDED)
+def test_a_crl_that_is_handed_on_is_verified_like_any_other(poll: Poll, kind: str) -> None:
+    pem = HANDED[kind]() + revocation.to_pem(ROOT.crl())
+    handed = crl_cache.given(poll.trust, pem, now=NOW)
+    assert only(handed.problems).message == "there is no fresh CRL of Example Issuing"
+    assert len(handed.crls) == 1
