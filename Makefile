@@ -17,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status test unit integration lint bench requirements clean
+.PHONY: help lab lab-down status test unit adversarial integration lint bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +60,7 @@ lab-down: $(VENV)/.lab ## Stop what the lab started, and nothing else; its state
 status: $(VENV)/.lab ## Every certificate in one table; reads only
 	@$(PLAY) playbooks/status.yml
 
-test: $(VENV)/.dev ## Lint, unit and integration tests
+test: $(VENV)/.dev ## Every check: lint, unit, hostile inputs, real servers
 	@$(BIN)/python tools/check.py
 
 lint: $(VENV)/.dev ## Only the linters
@@ -68,6 +68,9 @@ lint: $(VENV)/.dev ## Only the linters
 
 unit: $(VENV)/.dev ## Only the unit tests
 	@$(BIN)/python tools/check.py unit
+
+adversarial: $(VENV)/.dev ## Only the hostile inputs
+	@$(BIN)/python tools/check.py adversarial
 
 integration: $(VENV)/.dev ## Only the tests against real servers
 	@$(BIN)/python tools/check.py integration

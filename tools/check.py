@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks and says what ran: ``check.py [lint|unit|integration ...]``.
+"""Runs the project's checks and says what ran: ``check.py [lint|unit|adversarial|integration ...]``.
 
 Fast ones first. Every check runs even if an earlier one failed; the last lines are a table
 of what ran, and the exit code is 0 only if all of it passed.
@@ -110,6 +110,7 @@ def pytest(folder: str) -> bool:
 CHECKS = {
     "lint": (ruff, yamllint, vermin, mypy, validate_modules, ansible_lint),
     "unit": (lambda: pytest("tests/unit"),),
+    "adversarial": (lambda: pytest("tests/adversarial"),),
     "integration": (lambda: pytest("tests/integration"),),
 }
 
