@@ -18,6 +18,9 @@ class PkiError(Exception):
         next_step: the one thing to do now.
     """
 
+    #: Whether a line feed in a field is ours. Of others it could forge a line of the block.
+    several_lines = False
+
     def __init__(
         self,
         message: str,
@@ -28,13 +31,13 @@ class PkiError(Exception):
         where: str = "",
         next_step: str = "",
     ) -> None:
-        self.message = shown(message)
+        self.message = shown(message, self.several_lines)
         super().__init__(self.message)
         self.rule = shown(rule)
-        self.found = shown(found)
-        self.expected = shown(expected)
-        self.where = shown(where)
-        self.next_step = shown(next_step)
+        self.found = shown(found, self.several_lines)
+        self.expected = shown(expected, self.several_lines)
+        self.where = shown(where, self.several_lines)
+        self.next_step = shown(next_step, self.several_lines)
 
     def as_result(self) -> dict[str, str]:
         """The five fields as plain strings, for a module result or a JSON report."""
@@ -54,17 +57,18 @@ class PkiError(Exception):
 LONGEST_FIELD = 1500
 
 
-def shown(text: str) -> str:
+def shown(text: str, several_lines: bool = False) -> str:
     """``text`` as it may reach a terminal: bounded, and without what steers one.
 
-    Fields quote what other hands wrote: inventories, replies, answers of servers. Line feeds
-    stay, they separate problems; any other character that does not print is spelled out.
+    Fields quote what other hands wrote: inventories, replies, answers of servers. A character
+    that does not print is spelled out.
     """
     if len(text) > LONGEST_FIELD:
         text = f"{text[:LONGEST_FIELD]}… ({len(text)} characters)"
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    plain = "\n" if several_lines else ""
+    return "".join(c if c.isprintable() or c == plain else ascii(c)[1:-1] for c in text)
 
 
 LABELS = (

@@ -170,6 +170,8 @@ def _try(problems: list[PkiError], build: Callable[..., _T], *arguments: object)
 class InventoryError(PkiError):
     """Several problems at once, each printed as the block it would be alone."""
 
+    several_lines = True
+
     def __init__(self, problems: Sequence[PkiError]) -> None:
         first = problems[0]
         super().__init__(

@@ -3,6 +3,18 @@
 
 from __future__ import annotations
 
+LONGEST_FIELD = 1500
+
+
+def shown(text: str) -> str:
+    """``text`` as it may reach a terminal: bounded, in one line, nothing that steers one.
+
+    Fields quote what others wrote: the titles of their processes, lines of a log.
+    """
+    if len(text) > LONGEST_FIELD:
+        text = f"{text[:LONGEST_FIELD]}... ({len(text)} characters)"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
 
 class HostError(Exception):
     """A refusal or a fault on this host that a person can act on.
@@ -20,13 +32,13 @@ class HostError(Exception):
         where: str = "",
         next_step: str = "",
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.rule = rule
-        self.found = found
-        self.expected = expected
-        self.where = where
-        self.next_step = next_step
+        self.message = shown(message)
+        super().__init__(self.message)
+        self.rule = shown(rule)
+        self.found = shown(found)
+        self.expected = shown(expected)
+        self.where = shown(where)
+        self.next_step = shown(next_step)
 
     def as_result(self) -> dict[str, str]:
         """The fields as plain strings, for a module result."""

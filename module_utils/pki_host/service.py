@@ -66,16 +66,19 @@ class Daemon:
     # -- looking -----------------------------------------------------------------------
 
     def master(self) -> Process | None:
-        """The running master. By its title, so a lost or stale pid file does not matter."""
-        found = [
-            process
-            for process in processes.processes()
-            if self._adapter.is_master(process.title, self._root) and _ours(process)
-        ]
+        """The running master. By its title, so a lost or stale pid file does not matter.
+
+        And by its owner: anybody may give a process of their own this title, and a run that
+        believed it would signal a stranger and never start the gateway.
+        """
+        found = [process for process in processes.processes() if self._is_master(process)]
         if len(found) > 1:
             recorded = (files.read(self._adapter.pid_file(self._root)) or b"").strip()
             found.sort(key=lambda process: str(process.pid).encode() != recorded)
         return found[0] if found else None
+
+    def _is_master(self, process: Process) -> bool:
+        return process.uid == os.geteuid() and self._adapter.is_master(process.title, self._root)
 
     def generation(self) -> Generation | None:
         """Who serves now, or None when the gateway is not running."""
@@ -108,7 +111,7 @@ class Daemon:
                 raise _port_in_use(address, port, strangers)
 
     def _is_ours(self, process: Process) -> bool:
-        if self._adapter.is_master(process.title, self._root):
+        if self._is_master(process):
             return True
         return self._adapter.is_worker(process.title) and self._is_below_root(process)
 
@@ -140,7 +143,7 @@ class Daemon:
 
     def _has_master(self, worker: Process) -> bool:
         parent = processes.process(worker.parent)
-        return parent is not None and self._adapter.is_master(parent.title, self._root)
+        return parent is not None and self._is_master(parent)
 
     # -- acting ------------------------------------------------------------------------
 
@@ -164,7 +167,9 @@ class Daemon:
             raise HostError(
                 "the gateway did not start",
                 rule="GATEWAY-START",
-                found=_last_lines(output) or self._log_since(0)[-400:] or f"exit code {code}",
+                found=_last_lines(output)
+                or _last_lines(self._log_since(0))[-400:]
+                or f"exit code {code}",
                 expected="a running master and worker",
                 where=self._root,
                 next_step="read the error log below that directory",
