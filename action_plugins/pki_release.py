@@ -20,8 +20,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "mod
 
 from pki import acceptance, session
 from pki.errors import PkiError
+from pki.key_place import mount_of_version
+from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
-from pki.stores.transit import mount_for
 from pki_ansible import failure
 
 JUDGED_WITH = (
@@ -139,7 +140,9 @@ def judged(
     # Of several deployable versions of a certificate the newest accepted one is installed.
     newest = {name: (version, accepted) for (name, version), accepted in outcome.accepted.items()}
     bundles = [
-        ReleaseBundle.of(name, version, accepted, _key_path(inputs, name, version))
+        ReleaseBundle.of(
+            name, version, accepted, _key_path(inputs, outcome.files[(name, version)], name)
+        )
         for name, (version, accepted) in newest.items()
     ]
     refused = [
@@ -163,17 +166,18 @@ def wrapped(
     with keystores.vault(arguments["vault"], os.environ) as client:
         stores = keystores.Stores(client, inputs.policies)
         return {
-            bundle.key_path: stores.of(inputs.declared.certificates[bundle.certificate])
+            bundle.key_path: stores.at(
+                inputs.declared.certificates[bundle.certificate], bundle.key_path.split("/")[0]
+            )
             .wrap(bundle.certificate, bundle.version, int(arguments["wrap_ttl"]))
             .token
             for bundle in bundles
         }
 
 
-def _key_path(inputs: session.Inputs, name: str, version: int) -> str:
-    certificate = inputs.declared.certificates[name]
-    mount = mount_for(certificate.environment_class, certificate.purposes)
-    return f"{mount}/export/signing-key/{name}/{version}"
+def _key_path(inputs: session.Inputs, files: VersionFiles, name: str) -> str:
+    mount = mount_of_version(inputs.declared.certificates[name], files)
+    return f"{mount}/export/signing-key/{name}/{files.number}"
 
 
 def _actions_of_host(actions: Any, task_vars: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import keystores, public_state, revocation, session
-from .acceptance import Key
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
+from .key_place import declared_mount, mount_of_version
 from .plan import CertificatePlan, Intent, KeyVersion, Limits, Observed, Version, Wanted, plan
 from .public_state import VersionFiles
 from .trust_files import LoadedTrust
@@ -88,26 +88,25 @@ def limits(inputs: session.Inputs, name: str) -> Limits:
 
 
 def keys(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, KeyVersion]]:
-    """Every declared certificate's key versions: one list per store, one read per key."""
+    """Every declared certificate's key versions: one list per store, one read per key and store.
+
+    A version with a request is looked up where its request says its key is.
+    """
     known: dict[str, frozenset[str]] = {}
     found: dict[str, dict[int, KeyVersion]] = {}
     for name, certificate in inputs.declared.certificates.items():
-        mount, store = keystores.mount_of(certificate), stores.of(certificate)
-        if mount not in known:
-            known[mount] = store.names()
-        record = store.describe(name) if name in known[mount] else None
-        if record is not None:
-            found[name] = {
-                number: KeyVersion(version.created, sha256(version.spki_der).hexdigest())
-                for number, version in record.versions.items()
-            }
+        files = {item.number: item for item in public_state.scan(inputs.certificates_dir, name)}
+        places = {number: mount_of_version(certificate, item) for number, item in files.items()}
+        versions: dict[int, KeyVersion] = {}
+        for mount in dict.fromkeys([declared_mount(certificate), *places.values()]):
+            store = stores.at(certificate, mount)
+            if mount not in known:
+                known[mount] = store.names()
+            record = store.describe(name) if name in known[mount] else None
+            for number, version in (record.versions if record else {}).items():
+                if places.get(number, declared_mount(certificate)) == mount:
+                    digest = sha256(version.spki_der).hexdigest()
+                    versions[number] = KeyVersion(version.created, digest)
+        if versions:
+            found[name] = versions
     return found
-
-
-def key_digests(keys: Mapping[str, Mapping[int, KeyVersion]]) -> dict[Key, str]:
-    """The same, as acceptance compares it with requests."""
-    return {
-        (name, number): version.spki_sha256
-        for name, versions in keys.items()
-        for number, version in versions.items()
-    }

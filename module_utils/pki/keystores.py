@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .inventory import Certificate
+from .key_place import declared_mount
 from .policy import Policy
 from .stores.base import KeyStore
 from .stores.transit import TransitStore, mount_for
@@ -37,21 +38,19 @@ class Stores:
         self._by_mount: dict[str, KeyStore] = {}
 
     def of(self, certificate: Certificate) -> KeyStore:
-        """The store of a declared certificate: its class's TLS or signing mount."""
-        mount = mount_of(certificate)
+        """The store in which a certificate's next key is made."""
+        return self.at(certificate, declared_mount(certificate))
+
+    def at(self, certificate: Certificate, mount: str) -> KeyStore:
+        """The store of one mount, with the kind of keys the certificate's policy wants."""
         if mount not in self._by_mount:
             self._by_mount[mount] = TransitStore(
                 self._client,
                 mount,
                 key_type=key_type(self._policies[certificate.policy]),
-                exportable="mtls" in certificate.purposes,
+                exportable=mount == mount_for(certificate.environment_class, ("mtls",)),
             )
         return self._by_mount[mount]
-
-
-def mount_of(certificate: Certificate) -> str:
-    """The transit mount of a certificate's key (design decision 5)."""
-    return mount_for(certificate.environment_class, certificate.purposes)
 
 
 def key_type(policy: Policy) -> str:

@@ -254,6 +254,11 @@ class Case:
         return Version(number) if number in self.observed.keys else None
 
     @property
+    def on_gateways(self) -> bool:
+        """Whether gateways serve it: a key for signing only never leaves its store (4.1.2)."""
+        return "mtls" in self.wanted.intent.purposes
+
+    @property
     def key(self) -> KeyVersion | None:
         """The key of the wanted version."""
         return self.observed.keys.get(self.wanted_version)
@@ -302,14 +307,20 @@ def _actions(case: Case, verdict: Verdict) -> tuple[Action, ...]:
     def action(kind: Kind, version: int, reason: Reason) -> Action:
         return Action(kind, case.wanted.name, version, reason, case.wanted.hosts)
 
-    steps = [action(kind, case.wanted_version, verdict.reason) for kind in verdict.steps]
+    left_out = () if case.on_gateways else (Kind.DEPLOY,)
+    steps = [
+        action(kind, case.wanted_version, verdict.reason)
+        for kind in verdict.steps
+        if kind not in left_out
+    ]
     live = case.live
     if live is None or _expired(live, case.now):
         return tuple(steps)
     # Accepting again is the validation every run owes the live certificate.
     kept = [
-        action(Kind.ACCEPT, live.number, Reason.IN_SERVICE),
-        action(Kind.DEPLOY, live.number, Reason.IN_SERVICE),
+        action(kind, live.number, Reason.IN_SERVICE)
+        for kind in (Kind.ACCEPT, Kind.DEPLOY)
+        if kind not in left_out
     ]
     return tuple(kept + steps)
 
@@ -562,7 +573,7 @@ def renewal_window(case: Case) -> Verdict | None:
 def not_yet_served(case: Case) -> Verdict | None:
     """Accepted, and at least one host is not seen serving it (or nobody has looked)."""
     live = case.live
-    if live is None or live.accepted is None:
+    if live is None or live.accepted is None or not case.on_gateways:
         return None
     hosts = case.observed.served
     late = sorted(host for host, serial in hosts.items() if serial != live.accepted.serial)

@@ -13,10 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import csr, keystores, policy, public_state, submission
+from . import csr, policy, public_state, submission
 from .errors import PkiError
 from .expectation import Expectation
 from .inventory import Certificate
+from .key_place import declared_mount
 from .policy import Policy
 from .stores.base import KeyRecord, KeyStore
 
@@ -98,7 +99,7 @@ def _record(
         "purposes": sorted(certificate.purposes),
         "key": {
             "store": certificate.store,
-            "mount": keystores.mount_of(certificate),
+            "mount": declared_mount(certificate),
             "name": certificate.name,
             "version": version,
             "type": record.type,

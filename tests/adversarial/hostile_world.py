@@ -218,7 +218,12 @@ class HostileWorld:
             "common_name": pki_factory.CN,
             "subject": {name: pki_factory.SUBJECT[name] for name in ("O", "L", "ST", "C")},
             "purposes": ["mtls", "signing"],
-            "key": {"store": "transit", "name": NAME, "spki_sha256": sha256(public).hexdigest()},
+            "key": {
+                "store": "transit",
+                "mount": "transit-nonprod-tls",
+                "name": NAME,
+                "spki_sha256": sha256(public).hexdigest(),
+            },
             "created": public_state.iso(NOW),
             "request_sha256": sha256(request).hexdigest(),
         }

@@ -219,7 +219,13 @@ def request_record(name: str, version: int, cn: str, key: str, request: bytes) -
         "common_name": cn,
         "subject": dict(SUBJECT),
         "purposes": ["mtls", "signing"],
-        "key": {"store": "transit", "name": name, "version": version, "spki_sha256": spki(key)},
+        "key": {
+            "store": "transit",
+            "mount": "transit-nonprod-tls",
+            "name": name,
+            "version": version,
+            "spki_sha256": spki(key),
+        },
         "created": "2026-11-01T08:00:00Z",
         "request_sha256": hashlib.sha256(request).hexdigest(),
     }

@@ -24,7 +24,7 @@ FLOORS = (
     ("vault", "policy_files", "plan", "certs", "csr", "probe"),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
     ("revocation", "trust_files", "public_state", "gateway"),
-    ("path", "report", "submission", "crl_cache"),
+    ("path", "report", "submission", "crl_cache", "key_place"),
     ("reply", "session", "keystores", "show"),
     ("release_bundle", "acceptance", "gather", "request_stage", "accepted_record"),
 )

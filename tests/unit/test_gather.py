@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki import acceptance, accepted_record, gather, public_state, revocation
+from pki import acceptance, accepted_record, gather, key_place, public_state, revocation
 from pki.errors import PkiError
 from pki.inventory import Certificate
 from pki.plan import CertificatePlan, KeyVersion, Reason, State
@@ -208,8 +208,8 @@ class Stores:
     def __init__(self, *names: str) -> None:
         self.tls, self.signing = Store(*names), Store()
 
-    def of(self, certificate: Certificate) -> Store:
-        return self.tls if "mtls" in certificate.purposes else self.signing
+    def at(self, certificate: Certificate, mount: str) -> Store:
+        return self.tls if mount == "transit-nonprod-tls" else self.signing
 
 
 def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) -> None:
@@ -223,9 +223,32 @@ def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) 
     assert found[NAME][2] == KeyVersion(NOW, spki("leaf"))
     assert stores.tls.asked == {"names": 1, NAME: 1}
     assert stores.signing.asked == {"names": 1}
-    assert gather.key_digests(found) == {(NAME, 1): spki("leaf"), (NAME, 2): spki("leaf")}
+
+
+def test_a_version_keeps_its_place_when_the_purposes_are_edited(world: World) -> None:
+    """The live key stays on the TLS mount; the next one is looked for on the signing mount."""
+    world.certificates[0]["purposes"] = ["signing"]
+    stores = Stores(NAME)
+    stores.signing.known = frozenset({NAME})
+    inputs = world.inputs()
+    assert sorted(gather.keys(inputs, cast("Any", stores))[NAME]) == [1, 2]
+    assert stores.tls.asked[NAME] == stores.signing.asked[NAME] == 1
+    (files,) = public_state.scan(inputs.certificates_dir, NAME)
+    certificate = inputs.declared.certificates[NAME]
+    assert key_place.mount_of_version(certificate, files) == "transit-nonprod-tls"
+    assert key_place.mount_of_version(certificate, None) == "transit-nonprod-signing"
+
+
+@pytest.mark.parametrize("mount", ["transit-prod-tls", "pki-root", "", "transit-nonprod-tls/../x"])
+def test_a_record_cannot_point_a_certificate_at_another_mount(world: World, mount: str) -> None:
+    """An entry moved to another class, or a committer with ideas: refused by name."""
+    record = world.kept / NAME / "1" / "request.yml"
+    record.write_text(record.read_text().replace("transit-nonprod-tls", mount))
+    with pytest.raises(PkiError) as caught:
+        gather.keys(world.inputs(), cast("Any", Stores(NAME)))
+    assert caught.value.rule == "KEY-PLACE"
+    assert "a name of its own" in caught.value.next_step
 
 
 def test_the_digests_of_the_plan_are_those_that_acceptance_looks_up() -> None:
-    as_json = {NAME: {"1": spki("leaf")}}
-    assert acceptance.digests(as_json) == gather.key_digests(KEYS)
+    assert acceptance.digests({NAME: {"1": spki("leaf")}}) == {(NAME, 1): spki("leaf")}

@@ -224,6 +224,16 @@ def test_an_edit_while_a_request_is_open_keeps_the_request_and_asks_a_person() -
     assert result.needs_person
 
 
+def test_a_certificate_for_signing_only_is_in_service_without_any_gateway() -> None:
+    signing = replace(WANTED, intent=replace(INTENT, purposes=frozenset({"signing"})))
+    kept = replace(accepted(1), requested=Requested(signing.intent, "spki-1", NOW))
+    result = plan(signing, Observed(keys(1), (kept,)), LIMITS, NOW)
+    assert result.state is State.DEPLOYED
+    assert steps(result) == [("accept", 1)]
+    arrived = replace(kept, accepted=None, has_reply=True)
+    assert steps(plan(signing, Observed(keys(1), (arrived,)), LIMITS, NOW)) == [("accept", 1)]
+
+
 @pytest.mark.parametrize("outcome", ["rejected", "withdrawn"])
 def test_an_edit_after_an_outcome_is_the_persons_word_for_a_new_request(outcome: str) -> None:
     observed = Observed(keys(1), (ended(1, outcome),))

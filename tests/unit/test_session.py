@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pki import keystores, session
+from pki import key_place, keystores, session
 from pki.errors import PkiError
 from pki.vault import Client
 from pki.vault_settings import Settings
@@ -112,8 +112,8 @@ def test_a_certificate_for_tls_has_an_exportable_key_and_one_for_signing_has_not
     )
     inputs = world.inputs()
     tls, sign = (inputs.declared.certificates[name] for name in (NAME, "dip-sign"))
-    assert keystores.mount_of(tls) == "transit-nonprod-tls"
-    assert keystores.mount_of(sign) == "transit-nonprod-signing"
+    assert key_place.declared_mount(tls) == "transit-nonprod-tls"
+    assert key_place.declared_mount(sign) == "transit-nonprod-signing"
     stores: Any = keystores.Stores(client(), inputs.policies)
     assert stores.of(tls) is stores.of(tls)
     assert stores.of(tls) is not stores.of(sign)
