@@ -108,6 +108,13 @@ options:
       - The declared gateways, as in C(group_vars/all/gateways.yml), to be checked with the rest
         of the inventory before anything is changed. Nothing is planned from them.
     type: raw
+  known_hosts:
+    description:
+      - Every group and host of the inventory. When given, a certificate or gateway whose
+        C(hosts) is none of them is an error, since it would never reach anybody.
+    type: list
+    elements: str
+    default: []
   refused:
     description: Certificates that were refused in this run, for the table.
     type: list
@@ -166,7 +173,7 @@ key_digests:
 
 import os
 
-from ansible.module_utils.pki import gateway, gather, keystores, probe, report, session
+from ansible.module_utils.pki import gateway, gather, inventory, keystores, probe, report, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
 
@@ -183,6 +190,7 @@ SPEC = {
     **VAULT,
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
     "gateways": {"type": "raw"},
+    "known_hosts": {"type": "list", "elements": "str", "default": []},
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},
 }
@@ -199,10 +207,24 @@ def served(endpoints):
     return found
 
 
+def check(params, inputs):
+    """Refuse what only a later play would stumble over."""
+    wanted = [
+        (f"certificates.yml: certificates ({name}).hosts", certificate.hosts)
+        for name, certificate in inputs.declared.certificates.items()
+    ]
+    if params["gateways"] is not None:
+        models = gateway.check(params["gateways"], inputs.declared, inputs.trust, inputs.policies)
+        wanted += [
+            (f"gateways.yml: gateways ({model['name']}).hosts", model["hosts"]) for model in models
+        ]
+    if params["known_hosts"]:
+        inventory.require_hosts(wanted, params["known_hosts"])
+
+
 def handler(module):
     inputs = session.load(module.params)
-    if module.params["gateways"] is not None:
-        gateway.check(module.params["gateways"], inputs.declared, inputs.trust, inputs.policies)
+    check(module.params, inputs)
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
     plans = gather.plans(inputs, keys, served(module.params["endpoints"]))

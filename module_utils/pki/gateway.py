@@ -69,10 +69,10 @@ def check(
     declared: Declared,
     trust: Mapping[str, LoadedTrust],
     policies: Mapping[str, Policy],
-) -> None:
-    """Raise what :func:`build_all` would: for a run that wants to know before it begins."""
+) -> list[dict[str, Any]]:
+    """:func:`build_all` without a host: for a run that wants to know before it begins."""
     anywhere = Roots("/releases", "/crls", "/gateways")
-    build_all(raw, Sources(declared, trust, policies, anywhere))
+    return build_all(raw, Sources(declared, trust, policies, anywhere))
 
 
 def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:

@@ -147,6 +147,23 @@ def load(
     return Declared(known_organisations, known_certificates, known_trust)
 
 
+def require_hosts(wanted: Iterable[tuple[str, str]], known: Iterable[str]) -> None:
+    """Refuse a ``hosts`` that is neither group nor host: nothing would ever be deployed there.
+
+    ``wanted``: place in the inventory and what stands there; ``known``: every group and host.
+    """
+    names_known = {str(name) for name in known}
+    problems = []
+    for where, name in wanted:
+        if name in names_known:
+            continue
+        close = difflib.get_close_matches(name, names_known, 1)
+        hint = f"did you mean `{close[0]}`?" if close else "add the group to hosts.yml"
+        expected = ", ".join(sorted(names_known)[:20])
+        problems.append(_error(where, "there is no such group or host", name, expected, hint))
+    _raise(problems)
+
+
 def _unfilled(node: object, where: str) -> Iterator[PkiError]:
     """One error for each place of an example inventory that still has to be filled in."""
     if isinstance(node, Mapping):

@@ -147,6 +147,20 @@ def test_a_module_answers_odd_parameters_with_a_sentence(world: HostileWorld, na
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("wrong", ["certificates", "gateways"])
+def test_a_group_that_nobody_is_in_is_an_error_before_the_key_server_is_asked(
+    world: HostileWorld, wrong: str
+) -> None:
+    whole = {**arguments(world, "pki_plan"), "gateways": world.gateways()}
+    whole["known_hosts"] = ["all", "gateways", "gw1"]
+    assert ran("pki_plan", whole)["error"]["rule"].startswith("VAULT-")
+    result = ran("pki_plan", changed(whole, (wrong, 0, "hosts"), "gatewyas"))
+    assert result["error"]["rule"] == "INVENTORY"
+    assert result["error"]["found"] == "gatewyas"
+    assert result["error"]["next_step"] == "did you mean `gateways`?"
+    assert wrong in result["error"]["where"]
+
+
 def test_right_parameters_are_no_reason_for_an_error(world: HostileWorld) -> None:
     result = ran("pki_accept", arguments(world, "pki_accept"))
     assert [entry["certificate"] for entry in result["accepted"]] == [NAME], result
