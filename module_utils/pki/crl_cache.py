@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import names, public_state, revocation
+from . import names, plain_files, public_state, revocation
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
 
@@ -171,7 +171,7 @@ def _file(ca: Ca) -> str:
 def _polls(folder: Path) -> dict[str, str]:
     """Last successful poll per CA; a damaged record counts as never polled."""
     try:
-        raw: Any = json.loads((folder / "poll.json").read_text(encoding="utf-8"))
+        raw: Any = json.loads(plain_files.read(folder / "poll.json", MAXIMUM_BYTES))
     except (OSError, ValueError):
         return {}
     return {str(key): str(value) for key, value in raw.items()} if isinstance(raw, dict) else {}
@@ -182,7 +182,7 @@ def _cached(
 ) -> _Kept | None:
     """The cached CRL if it is still right and young enough; None for anything else."""
     try:
-        content = (folder / _file(ca)).read_bytes()
+        content = plain_files.read(folder / _file(ca), MAXIMUM_BYTES)
         fetched_at = datetime.fromisoformat(polls[ca.sha256].replace("Z", "+00:00"))
         info = revocation.verify_crl(content, ca.der, now)
         age = now - fetched_at
@@ -202,7 +202,7 @@ def _floor(folder: Path, ca: Ca) -> revocation.CrlInfo | None:
     it would let an older one, still inside its dates, bring a revoked certificate back.
     """
     try:
-        content = (folder / _file(ca)).read_bytes()
+        content = plain_files.read(folder / _file(ca), MAXIMUM_BYTES)
         own_date = revocation.Crl.parse(content).this_update
         return revocation.verify_crl(content, ca.der, own_date)
     except (OSError, PkiError):

@@ -64,6 +64,7 @@ class CrlSet:
 
     def problem(self, root: str) -> str:
         """Why the file on this host is not this set; empty when it is."""
+        files.require_own(root, self.trust, "sets", self.id)
         data, mode = files.read(self.path(root)), files.mode_of(self.path(root))
         if data is None:
             return "not on this host"

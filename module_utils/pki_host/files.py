@@ -84,9 +84,10 @@ def read(path: str) -> bytes | None:
             where=path,
             next_step="check the owner and mode of the file and the user Ansible becomes",
         ) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # before fdopen(), which takes no directory
+        return None
     with os.fdopen(descriptor, "rb") as handle:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         return handle.read()
 
 
@@ -97,6 +98,40 @@ def mode_of(path: str) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return stat.S_IMODE(status.st_mode) if stat.S_ISREG(status.st_mode) else None
+
+
+def require_own(root: str, *below: str) -> None:
+    """Refuse directories through which somebody else decides what lies at ``root/below...``.
+
+    A link below the root leads a private key to a place nobody chose, and in a directory
+    that everybody may write to anybody exchanges what we put there. The root itself may be a
+    link: where it leads is the administrator's choice. What does not exist yet is fine.
+    """
+    path = root
+    for name in ("", *below):
+        path = os.path.join(path, name) if name else path
+        try:
+            status = os.stat(path) if path == root else os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISLNK(status.st_mode):
+            raise _unsafe(path, "a symbolic link", "move the link away and run again")
+        if status.st_mode & stat.S_IWOTH:
+            mode = stat.S_IMODE(status.st_mode)
+            raise _unsafe(
+                path, f"mode {mode:04o}", "find out who used it, then run chmod o-w on it"
+            )
+
+
+def _unsafe(path: str, found: str, next_step: str) -> HostError:
+    return HostError(
+        "a directory of ours is open to others",
+        rule="FILE-UNSAFE",
+        found=found,
+        expected="a directory that only its owner and group may write to",
+        where=path,
+        next_step=next_step,
+    )
 
 
 def set_mode(path: str, mode: int) -> None:

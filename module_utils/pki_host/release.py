@@ -115,6 +115,7 @@ class State:
 
 def inspect(root: str, release: Release) -> State:
     """Compare the directory with the release: bytes, modes, and whose key it is."""
+    files.require_own(root, release.certificate, "releases", release.id)
     state = State(release)
     directory = release.directory(root)
     for name in PUBLIC_NAMES:

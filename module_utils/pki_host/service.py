@@ -59,8 +59,13 @@ class Daemon:
                 next_step="install it, or correct gateway_programs",
             )
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Directories of the gateway below its root."""
+        return self._adapter.directories
+
     def make_directories(self) -> None:
-        for name in ("", *self._adapter.directories):
+        for name in ("", *self.directories):
             files.make_directory(os.path.join(self._root, name).rstrip("/"))
 
     # -- looking -----------------------------------------------------------------------

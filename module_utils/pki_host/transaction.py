@@ -139,6 +139,8 @@ class Transaction:
     def compare(self) -> Difference:
         """Everything that differs from what is desired. Reads only."""
         desired = self._desired
+        for folder in {*self._daemon.directories, *map(os.path.dirname, desired.config)}:
+            files.require_own(self._root, *folder.split("/"))
         write = tuple(path for path in sorted(desired.config) if self._differs(path))
         remove = tuple(path for path in self._known_paths() if self._superfluous(path))
         links = tuple(
