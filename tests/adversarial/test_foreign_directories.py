@@ -41,6 +41,7 @@ def test_a_planted_link_is_refused_wherever_it_leads(root: Path, tmp_path: Path,
     with pytest.raises(HostError) as caught:
         require(root)
     assert caught.value.rule == "FILE-UNSAFE"
+    assert caught.value.found == "a symbolic link"
     assert caught.value.where == str(root / part)
 
 
