@@ -16,7 +16,7 @@ from pathlib import Path
 from . import public_state, reply, session
 from .errors import PkiError
 from .inventory import Declared
-from .plan import Kind
+from .lifecycle import Kind
 from .policy import Policy
 from .public_state import VersionFiles
 from .trust_files import LoadedTrust

@@ -14,7 +14,8 @@ from . import keystores, public_state, revocation, session
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .key_place import declared_mount, mount_of_version
-from .plan import CertificatePlan, Intent, KeyVersion, Limits, Observed, Version, Wanted, plan
+from .lifecycle import Intent, KeyVersion, Limits, Observed, Version, Wanted
+from .plan import CertificatePlan, plan
 from .public_state import VersionFiles
 from .trust_files import LoadedTrust
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import plain_files, records
 from .errors import PkiError
-from .plan import Accepted, Intent, Requested, Version
+from .lifecycle import Accepted, Intent, Requested, Version
 from .records import dump as dump
 
 SCHEMA = 1

@@ -23,7 +23,7 @@ import yaml
 from adversarial.hostile_world import NAME, ODD, HostileWorld, changed, fault_of, places, ran
 from pki import acceptance, accepted_record, gather, session
 from pki.errors import PkiError
-from pki.plan import KeyVersion
+from pki.lifecycle import KeyVersion
 
 SECONDS = 20
 MEMORY = 1 << 30  # bytes more than now

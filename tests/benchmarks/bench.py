@@ -22,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
+from pki import lifecycle, policy_files, reply, revocation
 from pki import plan as planning
-from pki import policy_files, reply, revocation
 from unit import pki_factory as factory
 
 PLANS = 10_000
@@ -51,16 +51,16 @@ def line(what: str, ours: float, peer: str, theirs: float) -> None:
 
 
 def plans() -> None:
-    intent = planning.Intent("cn", {"O": "o"}, frozenset({"mtls"}), "mhhs-dip")
-    accepted = planning.Accepted("1", factory.NOW, factory.NOW + timedelta(days=300), factory.NOW)
-    version = planning.Version(1, planning.Requested(intent, "k", factory.NOW), True, accepted)
-    key = planning.KeyVersion(factory.NOW, "k")
-    observed = planning.Observed({1: key}, (version,), {"gw": "1"})
-    limits = planning.Limits(timedelta(days=45))
+    intent = lifecycle.Intent("cn", {"O": "o"}, frozenset({"mtls"}), "mhhs-dip")
+    accepted = lifecycle.Accepted("1", factory.NOW, factory.NOW + timedelta(days=300), factory.NOW)
+    version = lifecycle.Version(1, lifecycle.Requested(intent, "k", factory.NOW), True, accepted)
+    key = lifecycle.KeyVersion(factory.NOW, "k")
+    observed = lifecycle.Observed({1: key}, (version,), {"gw": "1"})
+    limits = lifecycle.Limits(timedelta(days=45))
 
     def work() -> None:
         for number in range(PLANS):
-            wanted = planning.Wanted(str(number), intent, "gateways")
+            wanted = lifecycle.Wanted(str(number), intent, "gateways")
             planning.plan(wanted, observed, limits, factory.NOW)
 
     line(f"plan {PLANS} certificates in service", cpu(work), "-", 0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pki import acceptance, public_state
-from pki.plan import Kind
+from pki.lifecycle import Kind
 from unit import pki_factory as factory
 from unit.controller_world import (
     FOREIGN,

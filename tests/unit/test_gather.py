@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki import acceptance, accepted_record, gather, key_place, public_state, revocation
 from pki.errors import PkiError
 from pki.inventory import Certificate
-from pki.plan import CertificatePlan, KeyVersion, Reason, State
+from pki.lifecycle import KeyVersion, Reason, State
+from pki.plan import CertificatePlan
 from pki.stores.base import KeyRecord
 from pki.stores.base import KeyVersion as StoredVersion
 from unit import pki_factory as factory

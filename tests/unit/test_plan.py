@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pki.plan import (
-    CHECKS,
+from pki.lifecycle import (
     Accepted,
-    CertificatePlan,
     Intent,
     KeyVersion,
     Kind,
@@ -23,8 +21,9 @@ from pki.plan import (
     State,
     Version,
     Wanted,
-    plan,
 )
+from pki.plan import CertificatePlan, plan
+from pki.plan_checks import CHECKS
 
 NOW = datetime(2026, 11, 3, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pki import public_state
 from pki.errors import PkiError
-from pki.plan import Intent, Version
+from pki.lifecycle import Intent, Version
 from unit.controller_world import NAME, World, spki, whole
 from unit.pki_factory import CN, NOW, SUBJECT
 

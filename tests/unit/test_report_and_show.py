@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pki import errors, report
 from pki.errors import PkiError
-from pki.plan import (
+from pki.lifecycle import (
     Accepted,
-    CertificatePlan,
     Intent,
     KeyVersion,
     Limits,
@@ -26,8 +25,8 @@ from pki.plan import (
     Requested,
     Version,
     Wanted,
-    plan,
 )
+from pki.plan import CertificatePlan, plan
 from unit.controller_world import NAME, REPOSITORY
 from unit.pki_factory import CN, DAY, NOW, SUBJECT
 

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of a certificate's life: states, reasons, and what is declared and observed of it.
+
+Values only. :mod:`.plan_checks` asks questions of them, :mod:`.plan` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a certificate is in its life (design section 3)."""
+
+    ABSENT = "absent"
+    REQUESTED = "requested"
+    ACCEPTED = "accepted"
+    DEPLOYED = "deployed"
+    DUE = "due"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    CHANGED = "changed"
+    SUPERSEDED = "superseded"
+
+
+class Reason(StrEnum):
+    """Why: one constant per check, for tests, JSON and dashboards."""
+
+    KEY_LOST = "key_lost"
+    KEY_CHANGED = "key_changed"
+    PENDING_EDITED = "pending_edited"
+    REPLY_PRESENT = "reply_present"
+    WAITING_FOR_REPLY = "waiting_for_reply"
+    REQUEST_FILES_MISSING = "request_files_missing"
+    NEVER_REQUESTED = "never_requested"
+    REQUEST_REJECTED = "request_rejected"
+    REQUEST_WITHDRAWN = "request_withdrawn"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    INVENTORY_CHANGED = "inventory_changed"
+    RENEWAL_WINDOW = "renewal_window"
+    IN_SERVICE = "in_service"
+    NOT_YET_SERVED = "not_yet_served"
+
+
+class Kind(StrEnum):
+    """What a role can be told to do."""
+
+    CREATE_KEY = "create_key"
+    WRITE_REQUEST = "write_request"
+    ACCEPT = "accept"
+    DEPLOY = "deploy"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What determines a request: name, vetted subject, purposes and policy."""
+
+    common_name: str
+    subject: Mapping[str, str]
+    purposes: frozenset[str]
+    policy: str
+
+    def difference(self, other: Intent) -> tuple[str, ...]:
+        """Sentences for each field in which ``other`` (newer) differs from this one."""
+        lines = []
+        if self.common_name != other.common_name:
+            lines.append(f"common name {self.common_name} -> {other.common_name}")
+        for attribute in sorted({*self.subject, *other.subject}):
+            before, after = self.subject.get(attribute, ""), other.subject.get(attribute, "")
+            if before != after:
+                lines.append(f"{attribute} {before or 'nothing'} -> {after or 'nothing'}")
+        if self.purposes != other.purposes:
+            before, after = ", ".join(sorted(self.purposes)), ", ".join(sorted(other.purposes))
+            lines.append(f"purposes {before} -> {after}")
+        if self.policy != other.policy:
+            lines.append(f"policy {self.policy} -> {other.policy}")
+        return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A committed request: what it asked for, with which key, made when (key's creation)."""
+
+    intent: Intent
+    spki_sha256: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted certificate as its record tells it; every run validates it again."""
+
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    accepted_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What is known of one key version from the files beside the inventory."""
+
+    number: int
+    requested: Requested | None = None
+    has_reply: bool = False
+    accepted: Accepted | None = None
+    outcome: str | None = None
+    outcome_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether this version's request has an outcome."""
+        return self.accepted is not None or self.outcome is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One version of the key in its store."""
+
+    created: datetime
+    spki_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything gathered about one certificate.
+
+    ``keys`` are the store's versions; ``served`` maps each host to the serial its gateway
+    presents, with None for a host that was asked and did not answer; empty when nobody asked.
+    """
+
+    keys: Mapping[int, KeyVersion] = field(default_factory=dict)
+    versions: tuple[Version, ...] = ()
+    served: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the inventory declares of one certificate."""
+
+    name: str
+    intent: Intent
+    hosts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The policy's numbers that planning needs."""
+
+    renewal_window: timedelta

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ordered chain of small checks over one gathered certificate. Pure.
+
+Each check returns None to pass the question on; the first that answers gives state and
+reason. The order is :data:`CHECKS`, and it is the policy: read it from top to bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from .lifecycle import KeyVersion, Kind, Limits, Observed, Reason, State, Version, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A check's word: the state, the reason, and what is to be done."""
+
+    state: State
+    reason: Reason
+    message: str
+    next_action: str
+    waits_for: str = ""
+    since: datetime | None = None
+    steps: tuple[Kind, ...] = ()
+    difference: tuple[str, ...] = ()
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One certificate with everything gathered, and the questions checks ask of it."""
+
+    wanted: Wanted
+    observed: Observed
+    limits: Limits
+    now: datetime
+
+    @property
+    def settled(self) -> tuple[Version, ...]:
+        return tuple(version for version in self._ordered() if version.settled)
+
+    @property
+    def wanted_version(self) -> int:
+        """Highest settled version plus one: the version a new request has."""
+        return max((version.number for version in self.settled), default=0) + 1
+
+    @property
+    def live(self) -> Version | None:
+        """The newest accepted version that is not revoked: the one to serve."""
+        usable = [v for v in self.settled if v.accepted and not v.accepted.revoked_at]
+        return usable[-1] if usable else None
+
+    @property
+    def last(self) -> Version | None:
+        """The newest settled version, whatever its outcome."""
+        return self.settled[-1] if self.settled else None
+
+    @property
+    def pending(self) -> Version | None:
+        """The version being asked for: a key or a request that has no outcome yet."""
+        number = self.wanted_version
+        for version in self.observed.versions:
+            if version.number == number:
+                return version
+        return Version(number) if number in self.observed.keys else None
+
+    @property
+    def on_gateways(self) -> bool:
+        """Whether gateways serve it: a key for signing only never leaves its store (4.1.2)."""
+        return "mtls" in self.wanted.intent.purposes
+
+    @property
+    def key(self) -> KeyVersion | None:
+        """The key of the wanted version."""
+        return self.observed.keys.get(self.wanted_version)
+
+    def _ordered(self) -> list[Version]:
+        return sorted(self.observed.versions, key=lambda version: version.number)
+
+
+def expired(version: Version, now: datetime) -> bool:
+    return version.accepted is not None and version.accepted.not_after < now
+
+
+# The checks, in the order in which they are asked. Each returns None to pass the question on.
+
+Check = Callable[[Case], Verdict | None]
+
+
+def key_lost(case: Case) -> Verdict | None:
+    """A committed request whose key the store no longer has can never be completed."""
+    pending = case.pending
+    if pending is None or pending.requested is None or case.key is not None:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.KEY_LOST,
+        message=f"the key of request v{pending.number} is not in its store any more",
+        since=pending.requested.created,
+        waits_for="a platform engineer",
+        next_action="restore the key from a backup, or record the request as withdrawn",
+        needs_person=True,
+    )
+
+
+def key_changed(case: Case) -> Verdict | None:
+    """A committed request of another key than the store's: somebody replaced one of them."""
+    pending = case.pending
+    if pending is None or pending.requested is None or case.key is None:
+        return None
+    if pending.requested.spki_sha256 == case.key.spki_sha256:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.KEY_CHANGED,
+        message=f"request v{pending.number} belongs to another key than the store's",
+        since=pending.requested.created,
+        waits_for="a platform engineer",
+        next_action="find out who replaced key or request; record the request as withdrawn",
+        needs_person=True,
+    )
+
+
+def pending_edited(case: Case) -> Verdict | None:
+    """The inventory was edited while a request is open: the committed request stands."""
+    pending = case.pending
+    if pending is None or pending.requested is None:
+        return None
+    difference = pending.requested.intent.difference(case.wanted.intent)
+    if not difference:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.PENDING_EDITED,
+        message=f"the inventory changed while request v{pending.number} is open; it stays as it is",
+        since=pending.requested.created,
+        waits_for="a Certificate Admin",
+        next_action="undo the edit, or record the request as withdrawn to ask for a new one",
+        difference=difference,
+        needs_person=True,
+    )
+
+
+def reply_present(case: Case) -> Verdict | None:
+    """A reply waits to be judged; what is right is accepted and deployed in this run."""
+    pending = case.pending
+    if pending is None or pending.requested is None or not pending.has_reply:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.REPLY_PRESENT,
+        message=f"a reply to request v{pending.number} has arrived",
+        since=pending.requested.created,
+        next_action=f"check the reply, accept v{pending.number} and deploy it",
+        steps=(Kind.ACCEPT, Kind.DEPLOY),
+    )
+
+
+def waiting_for_reply(case: Case) -> Verdict | None:
+    """The request is out; a human and the CA have the next move."""
+    pending = case.pending
+    if pending is None or pending.requested is None:
+        return None
+    beside = " beside the live one" if case.live else ""
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.WAITING_FOR_REPLY,
+        message=f"request v{pending.number} is open{beside}",
+        since=pending.requested.created,
+        waits_for="a Certificate Admin and the CA",
+        next_action="submit the request in the portal and commit the reply beside it",
+    )
+
+
+def request_files_missing(case: Case) -> Verdict | None:
+    """A key without a committed request is the pending request; its files are rebuilt."""
+    if case.key is None:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.REQUEST_FILES_MISSING,
+        message=f"the key of v{case.wanted_version} exists, its request is not committed yet",
+        since=case.key.created,
+        waits_for="a Certificate Admin and the CA",
+        next_action="commit the request directory and submit the request in the portal",
+        steps=(Kind.WRITE_REQUEST,),
+    )
+
+
+NEW_REQUEST = (Kind.CREATE_KEY, Kind.WRITE_REQUEST)
+
+
+def never_requested(case: Case) -> Verdict | None:
+    """Declared, and nothing exists yet."""
+    if case.last is not None:
+        return None
+    return Verdict(
+        state=State.ABSENT,
+        reason=Reason.NEVER_REQUESTED,
+        message="nothing exists for it yet",
+        next_action="make the key and the request",
+        steps=NEW_REQUEST,
+    )
+
+
+def request_ended(case: Case) -> Verdict | None:
+    """The newest request was rejected or withdrawn: a person must ask for another.
+
+    An inventory edit since then is that person's word; without one no run asks again, so
+    that the same request is never offered twice.
+    """
+    last = case.last
+    if last is None or last.outcome is None:
+        return None
+    before = last.requested.intent if last.requested else None
+    difference = before.difference(case.wanted.intent) if before else ()
+    rejected = last.outcome == State.REJECTED.value
+    reason = Reason.REQUEST_REJECTED if rejected else Reason.REQUEST_WITHDRAWN
+    state = State.REJECTED if rejected else State.WITHDRAWN
+    if difference:
+        return Verdict(
+            state=state,
+            reason=reason,
+            message=f"request v{last.number} was {last.outcome}; the inventory was edited since",
+            since=last.outcome_at,
+            next_action="make a new key and request for the edited entry",
+            steps=NEW_REQUEST,
+            difference=difference,
+        )
+    return Verdict(
+        state=state,
+        reason=reason,
+        message=f"request v{last.number} was {last.outcome}",
+        since=last.outcome_at,
+        waits_for="a person to ask again",
+        next_action="correct the inventory entry; the same request is never offered twice",
+        needs_person=True,
+    )
+
+
+def certificate_revoked(case: Case) -> Verdict | None:
+    """The newest certificate is revoked: it is not served, a replacement is asked for."""
+    last = case.last
+    if last is None or last.accepted is None or last.accepted.revoked_at is None:
+        return None
+    return Verdict(
+        state=State.REVOKED,
+        reason=Reason.CERTIFICATE_REVOKED,
+        message=f"certificate v{last.number} was revoked on {_day(last.accepted.revoked_at)}",
+        since=last.accepted.revoked_at,
+        next_action="make a new key and request; a revoked certificate cannot be reclaimed",
+        steps=NEW_REQUEST,
+    )
+
+
+def certificate_expired(case: Case) -> Verdict | None:
+    """The live certificate has ended: the DIP rejects messages until it is replaced."""
+    live = case.live
+    if live is None or live.accepted is None or not expired(live, case.now):
+        return None
+    return Verdict(
+        state=State.EXPIRED,
+        reason=Reason.CERTIFICATE_EXPIRED,
+        message=f"certificate v{live.number} expired on {_day(live.accepted.not_after)}",
+        since=live.accepted.not_after,
+        next_action="make a new key and request at once; messages are rejected meanwhile",
+        steps=NEW_REQUEST,
+    )
+
+
+def inventory_changed(case: Case) -> Verdict | None:
+    """The inventory was edited after acceptance: a new version beside the live one."""
+    live = case.live
+    if live is None or live.requested is None:
+        return None
+    difference = live.requested.intent.difference(case.wanted.intent)
+    if not difference:
+        return None
+    return Verdict(
+        state=State.CHANGED,
+        reason=Reason.INVENTORY_CHANGED,
+        message=f"the inventory differs from certificate v{live.number}; it stays in service",
+        since=live.accepted.accepted_at if live.accepted else None,
+        next_action="make a new key and request for the edited entry",
+        steps=NEW_REQUEST,
+        difference=difference,
+    )
+
+
+def renewal_window(case: Case) -> Verdict | None:
+    """The live certificate is inside the renewal window: a second version beside it."""
+    live = case.live
+    if live is None or live.accepted is None:
+        return None
+    opens = live.accepted.not_after - case.limits.renewal_window
+    if case.now < opens:
+        return None
+    return Verdict(
+        state=State.DUE,
+        reason=Reason.RENEWAL_WINDOW,
+        message=f"certificate v{live.number} ends on {_day(live.accepted.not_after)}",
+        since=opens,
+        next_action="make a new key and request beside the live one",
+        steps=NEW_REQUEST,
+    )
+
+
+def not_yet_served(case: Case) -> Verdict | None:
+    """Accepted, and at least one host is not seen serving it (or nobody has looked)."""
+    live = case.live
+    if live is None or live.accepted is None or not case.on_gateways:
+        return None
+    hosts = case.observed.served
+    late = sorted(host for host, serial in hosts.items() if serial != live.accepted.serial)
+    if hosts and not late:
+        return None
+    seen = f"; not served by {', '.join(late)}" if late else ""
+    return Verdict(
+        state=State.ACCEPTED,
+        reason=Reason.NOT_YET_SERVED,
+        message=f"certificate v{live.number} is accepted{seen}",
+        since=live.accepted.accepted_at,
+        next_action="deploy it",
+    )
+
+
+def in_service(case: Case) -> Verdict | None:
+    """Every host serves it and nothing is to be done: the last check, it always answers."""
+    live = case.live
+    accepted = live.accepted if live else None
+    opens = accepted.not_after - case.limits.renewal_window if accepted else case.now
+    return Verdict(
+        state=State.DEPLOYED,
+        reason=Reason.IN_SERVICE,
+        message="in service",
+        since=accepted.accepted_at if accepted else None,
+        next_action=f"renew from {_day(opens)}",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    key_lost,
+    key_changed,
+    pending_edited,
+    reply_present,
+    waiting_for_reply,
+    request_files_missing,
+    never_requested,
+    request_ended,
+    certificate_revoked,
+    certificate_expired,
+    inventory_changed,
+    renewal_window,
+    not_yet_served,
+    in_service,
+)
+
+
+def _day(moment: datetime) -> str:
+    return moment.date().isoformat()
