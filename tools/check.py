@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks and says what ran: ``check.py [lint|unit|adversarial|integration ...]``.
+"""Runs the project's checks and says what ran: ``check.py [GROUP ...]``, all without a name.
 
 Fast ones first. Every check runs even if an earlier one failed; the last lines are a table
 of what ran, and the exit code is 0 only if all of it passed.

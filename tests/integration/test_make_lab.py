@@ -294,6 +294,21 @@ def test_check_mode_with_an_empty_crl_cache_judges_with_what_it_fetched(
         aside.rename(cache)
 
 
+def test_a_host_that_fails_is_named_after_the_table_and_keeps_serving(
+    clone: Clone, first: Run
+) -> None:
+    good = digests.files(clone.home, without_processes=True)
+    edit_the_configuration(clone)
+    nowhere = json.dumps({"gateway_programs": {"nginx": "/nonexistent/nginx"}})
+    failed = clone.play("site", "-e", nowhere, expected=2)
+    after_the_table = failed.output[failed.output.index("certificate  state") :]
+    assert re.search(r"dip-nonprod\s+deployed", after_the_table)
+    assert "gw1: " in after_the_table
+    assert "/nonexistent/nginx" in after_the_table
+    assert clone.play("site").changed > 0
+    assert digests.files(clone.home, without_processes=True) == good
+
+
 def test_status_is_read_only_and_tells_the_same_to_machines(clone: Clone, first: Run) -> None:
     before = digests.files(clone.home), digests.vault(clone.lab)
     status = clone.make("status")
