@@ -47,9 +47,8 @@ def ruff() -> bool:
 
 
 def mypy() -> bool:
-    return run(
-        "mypy", "--strict", "-p", "pki", "-p", "pki_host", MYPYPATH=str(ROOT / "module_utils")
-    )
+    packages = [word for name in ("pki", "pki_host", "pki_ansible") for word in ("-p", name)]
+    return run("mypy", "--strict", *packages, MYPYPATH=str(ROOT / "module_utils"))
 
 
 def yamllint() -> bool:

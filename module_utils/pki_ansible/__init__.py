@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -19,7 +21,7 @@ from ansible.module_utils.basic import AnsibleModule
 SECRETS = ("secret_id", "token", "password", "passphrase", "private_key")
 
 
-def describe_unexpected(exc):
+def describe_unexpected(exc: BaseException) -> str:
     """Type and innermost place of an exception, without a word of its text."""
     frames = traceback.extract_tb(exc.__traceback__)
     if not frames:
@@ -33,7 +35,7 @@ def describe_unexpected(exc):
     )
 
 
-def failure(exc):
+def failure(exc: BaseException) -> dict[str, Any]:
     """``fail_json`` arguments for any exception.
 
     A domain error (it has ``as_result``) is shown whole: its author promised that no
@@ -57,7 +59,7 @@ def failure(exc):
     }
 
 
-def _domain_error(exc):
+def _domain_error(exc: Any) -> dict[str, Any] | None:
     """A domain error's own words; None for any other exception, or if it is malformed.
 
     Rendering is code like any other: if it fails here, while ``exc`` is being handled,
@@ -73,7 +75,7 @@ def _domain_error(exc):
     return None
 
 
-def hide_misplaced(module):
+def hide_misplaced(module: AnsibleModule) -> None:
     """Mask a secret that stands in an option where only its place belongs.
 
     It is refused later; until then Ansible would show it among the parameters.
@@ -81,7 +83,7 @@ def hide_misplaced(module):
     module.no_log_values.update(_misplaced(module.params))
 
 
-def _misplaced(value, name=""):
+def _misplaced(value: Any, name: str = "") -> set[str]:
     if isinstance(value, dict):
         return {found for key in value for found in _misplaced(value[key], str(key))}
     if isinstance(value, (list, tuple)):
@@ -89,14 +91,19 @@ def _misplaced(value, name=""):
     return {str(value)} if name in SECRETS and isinstance(value, str) and value else set()
 
 
-def run_module(handler, argument_spec, **module_options):
+def run_module(
+    handler: Callable[[AnsibleModule], Mapping[str, Any]],
+    argument_spec: Mapping[str, Any],
+    **module_options: Any,
+) -> None:
     """Run ``handler(module) -> result dict`` as an Ansible module.
 
     ``module_options`` go to ``AnsibleModule`` (``supports_check_mode``,
     ``required_one_of`` ...). The handler returns the result; it raises to fail.
     """
     module = AnsibleModule(argument_spec=argument_spec, **module_options)
-    failed, result = None, {}
+    failed: dict[str, Any] | None = None
+    result: Mapping[str, Any] = {}
     try:
         hide_misplaced(module)
         result = handler(module)
@@ -105,8 +112,14 @@ def run_module(handler, argument_spec, **module_options):
     # Outside the except blocks on purpose: fail_json attaches the exception that is
     # being handled, text and all.
     if failed is None:
-        try:
-            module.exit_json(**result)
-        except Exception as exc:  # a result that is no JSON is refused with its repr
-            failed = failure(exc)
+        failed = _exit(module, result)
     module.fail_json(**failed)
+
+
+def _exit(module: AnsibleModule, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave with the result. Comes back, with what to fail with, only if it cannot be told."""
+    try:
+        module.exit_json(**result)
+    except Exception as exc:  # a result that is no JSON is refused with its repr
+        return failure(exc)
+    return failure(RuntimeError())
