@@ -80,7 +80,7 @@ bench: $(VENV)/.dev ## CPU seconds of what matters, beside a peer in the same ru
 
 requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	@for name in requirements-bootstrap requirements requirements-lab requirements-dev; do
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  $(BIN)/uv --system-certs pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate $$name.in -o $$name.txt
 	done
 

@@ -30,8 +30,8 @@ ROWS = {
     "good-client", "egress-good", "egress-wrong-name", "egress-revoked", "egress-expired",
     "good-client-after-refusals",
 }  # fmt: skip
-# What an empty environment still needs: where programs are, and how this network is reached.
-KEPT = re.compile(r"PATH|HOME|LANG|.*_PROXY|.*_proxy|PIP_.*|UV_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE")
+# What an empty environment still needs: where programs are, and a proxy where there is one.
+KEPT = re.compile(r"PATH|HOME|LANG|.*_PROXY|.*_proxy")
 
 
 @dataclass(frozen=True)
