@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx (1.19.4 or later): command lines, process titles, and the grammar of names.
+"""nginx (1.19.5 or later): command lines, process titles, and the grammar of names.
 
 nginx shows a template only one text about a peer: its subject as OpenSSL prints it in
 RFC 2253 style. A search for ``CN=good`` in that text can be fooled by a comma inside
