@@ -13,11 +13,15 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from integration import digests
 from integration.lab_fixture import REPOSITORY, Lab
 
@@ -170,10 +174,35 @@ def edit_the_configuration(clone: Clone) -> None:
 
 
 def put_back_a_stale_crl(clone: Clone) -> None:
-    """The CRL of the issuing CA as it was before the first revocation, so to say: damaged."""
+    """A CRL that the issuing CA really signed, whose nextUpdate has passed, names nobody."""
+    with clone.lab.client("lab-ca") as authority:
+        answer = authority.write(
+            "pki-dca/issuer/default/sign-revocation-list",
+            {"crl_number": 1, "next_update": "1s", "format": "pem", "revoked_certs": []},
+        )
+    stale = x509.load_pem_x509_crl(answer["crl"].encode())
+    assert stale.next_update_utc is not None
+    while stale.next_update_utc >= datetime.now(UTC):
+        time.sleep(0.2)
     path = next((clone.home / "hosts/gw1/crl").glob("*/sets/*/crl.pem"))
-    text = path.read_text()
-    path.write_text(text[: text.index("-----END X509 CRL-----") + len("-----END X509 CRL-----\n")])
+    kept = [x509.load_pem_x509_crl(block.encode()) for block in pem_blocks(path.read_text())]
+    (own,) = [crl for crl in kept if crl.issuer == stale.issuer]
+    assert own.next_update_utc is not None
+    assert own.next_update_utc > datetime.now(UTC)
+    bundle = [stale if crl is own else crl for crl in kept]
+    path.write_bytes(b"".join(crl.public_bytes(Encoding.PEM) for crl in bundle))
+
+
+def drop_a_crl(clone: Clone) -> None:
+    """The bundle without the CRL of one of its CAs."""
+    path = next((clone.home / "hosts/gw1/crl").glob("*/sets/*/crl.pem"))
+    first, *others = pem_blocks(path.read_text())
+    assert others
+    path.write_text(first)
+
+
+def pem_blocks(text: str) -> list[str]:
+    return re.findall(r"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----\n", text, re.S)
 
 
 def widen_the_key(clone: Clone) -> None:
@@ -189,6 +218,7 @@ DRIFTS: tuple[Callable[[Clone], None], ...] = (
     delete_the_key,
     edit_the_configuration,
     put_back_a_stale_crl,
+    drop_a_crl,
     widen_the_key,
     unlink_current,
 )
@@ -261,10 +291,9 @@ def test_a_hand_written_record_with_a_wrong_certificate_is_refused_and_changes_n
     assert clone.play("site").changed == 0
 
 
-def test_a_bad_reply_is_refused_while_the_live_certificate_and_its_crls_stay_cared_for(
+def test_a_committed_request_without_a_key_asks_a_person_and_its_gateway_stays_cared_for(
     clone: Clone, first: Run
 ) -> None:
-    """A second version's broken reply must not keep the gateway from its CRLs."""
     folder = clone.home / "certificates/dip-nonprod"
     good = digests.files(clone.home, without_processes=True)
     with_request = folder / "2"
@@ -272,10 +301,8 @@ def test_a_bad_reply_is_refused_while_the_live_certificate_and_its_crls_stay_car
     try:
         for name in ("request.csr", "request.yml"):
             shutil.copy(folder / "1" / name, with_request / name)
-        (with_request / "reply.txt").write_text("Dear customer, please find nothing attached.\n")
-        put_back_a_stale_crl(clone)
-        run = clone.play("site")
-        assert "is not in its store any more" in run.output
+        drop_a_crl(clone)
+        assert "is not in its store any more" in clone.play("site").output
     finally:
         shutil.rmtree(with_request)
     assert digests.files(clone.home, without_processes=True) == good
@@ -320,6 +347,29 @@ def test_status_is_read_only_and_tells_the_same_to_machines(clone: Clone, first:
     for field in ("state", "since", "waits_for", "next_action", "served", "serial", "days_left"):
         assert field in entry
     assert (digests.files(clone.home), digests.vault(clone.lab)) == before
+
+
+def test_a_bad_reply_to_a_renewal_is_refused_while_the_live_certificate_stays_cared_for(
+    clone: Clone, first: Run
+) -> None:
+    """A broken reply must keep neither the live release nor its CRLs from being repaired."""
+    hosts = digests.files(clone.home, without_processes=True)
+    hosts = {path: value for path, value in hosts.items() if path.startswith("hosts")}
+    with clone.lab.client("pipeline") as pipeline:
+        pipeline.write("transit-nonprod-tls/keys/dip-nonprod/rotate")
+    renewal = clone.home / "certificates/dip-nonprod/2"
+    assert re.search(r"dip-nonprod\s+requested", clone.play("site").output)
+    assert {path.name for path in renewal.iterdir()} == {
+        "request.csr", "request.yml", "submission.txt",
+    }  # fmt: skip
+    (renewal / "reply.txt").write_bytes((renewal.parent / "1/reply.txt").read_bytes())
+    drop_a_crl(clone)
+    refused = clone.play("site", expected=2)
+    assert "refused  dip-nonprod: " in refused.output
+    assert "DIP-6.1.2-SAME-HOST" in refused.output
+    assert not (renewal / "accepted.yml").exists()
+    after = digests.files(clone.home, without_processes=True)
+    assert {path: value for path, value in after.items() if path.startswith("hosts")} == hosts
 
 
 def test_lab_down_stops_what_the_lab_started_and_nothing_else(clone: Clone, first: Run) -> None:
