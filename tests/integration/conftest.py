@@ -6,8 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from integration import own_ports
 from integration.openbao_server import OpenBao
 from integration.watched_lab import WatchedLab, living_lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ports_of_our_own() -> Iterator[None]:
+    """Labs of this process choose their ports where no other test process does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_PORT_RANGE", own_ports.lab_range())
+        yield
 
 
 @pytest.fixture(scope="session")

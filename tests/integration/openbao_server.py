@@ -14,7 +14,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sysconfig
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from integration.own_ports import free_port
 from pki.errors import PkiError
 from pki.vault import Client, Settings
 
@@ -62,12 +62,6 @@ path "{TLS_MOUNT}/export/signing-key/+/+" {{
     "operator": 'path "*" { capabilities = '
     '["create", "read", "update", "patch", "delete", "list", "sudo"] }',
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_secret(path: Path, data: bytes) -> None:

@@ -34,8 +34,9 @@ ROWS = {
     "good-client", "egress-good", "egress-wrong-name", "egress-revoked", "egress-expired",
     "good-client-after-refusals",
 }  # fmt: skip
-# What an empty environment still needs: where programs are, and a proxy where there is one.
-KEPT = re.compile(r"PATH|HOME|LANG|.*_PROXY|.*_proxy")
+# What an empty environment still needs: where programs are, a proxy where there is one, and
+# the ports that other test processes leave alone.
+KEPT = re.compile(r"PATH|HOME|LANG|LAB_PORT_RANGE|.*_PROXY|.*_proxy")
 
 
 @dataclass(frozen=True)

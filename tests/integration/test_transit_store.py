@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric import utils as asym_utils
 from integration.loopback import Relay
-from integration.openbao_server import SIGNING_MOUNT, TLS_MOUNT, OpenBao, free_port
+from integration.openbao_server import SIGNING_MOUNT, TLS_MOUNT, OpenBao
+from integration.own_ports import free_port
 from pki.errors import PkiError
 from pki.stores.base import KeyRecord
 from pki.stores.transit import TransitStore, mount_for

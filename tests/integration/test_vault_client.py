@@ -19,10 +19,10 @@ from integration.openbao_server import (
     SIGNING_MOUNT,
     TLS_MOUNT,
     OpenBao,
-    free_port,
     make_tls,
     write_secret,
 )
+from integration.own_ports import free_port
 from pki.errors import PkiError
 from pki.vault import Client, Settings
 

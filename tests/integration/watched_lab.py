@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from integration.canary import Finding, Scanner
-from integration.openbao_server import free_port
+from integration.own_ports import free_port
 from integration.vault_tap import Tap
 from pki.vault import Client, Settings
 

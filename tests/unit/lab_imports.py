@@ -16,6 +16,7 @@ for folder in (REPOSITORY / "module_utils", REPOSITORY / "roles/lab/module_utils
 from ansible.module_utils.lab import (  # noqa: E402
     gatewayconf,
     matrix,
+    ports,
     proof,
     rehearsal,
     scratch,
@@ -30,6 +31,7 @@ __all__ = [
     "gatewayconf",
     "gateways",
     "matrix",
+    "ports",
     "probe",
     "proof",
     "rehearsal",

@@ -14,6 +14,8 @@ description:
     errors that name the program, or the port and its holder.
   - Ports are chosen once, below the range that the kernel gives to outgoing connections, and kept
     in C(ports.json), which the role writes afterwards together with its other files.
+  - The environment variable E(LAB_PORT_RANGE), as in C(20000-20999), narrows the choice. Labs that
+    come up at the same moment on one machine need ranges of their own.
   - Needs /proc to name the holder of a port.
 author:
   - The project's maintainers (@project)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import sys
@@ -20,6 +21,7 @@ from . import files, processes
 LOWEST = 10240
 HIGHEST = 65535
 ATTEMPTS = 2000
+RANGE_VARIABLE = "LAB_PORT_RANGE"
 
 
 def find_program(name: str, wanted: str) -> str:
@@ -72,10 +74,35 @@ def below_ephemeral() -> int:
     return HIGHEST
 
 
+def allowed() -> range:
+    """The ports to choose from: ``LOW-HIGH``, else everything below the outgoing connections'.
+
+    A port is chosen minutes before its server listens, and until then nobody can see that it
+    is taken. Labs that come up at the same moment on one machine therefore need ranges of
+    their own.
+    """
+    wanted = os.environ.get(RANGE_VARIABLE)
+    if not wanted:
+        return range(LOWEST, below_ephemeral())
+    bounds = re.fullmatch(r"(\d{1,5})-(\d{1,5})", wanted, re.ASCII)
+    low, high = map(int, bounds.groups()) if bounds else (0, 0)
+    if not 1024 <= low <= high <= HIGHEST:
+        raise PkiError(
+            "the lab cannot choose ports from the range given",
+            rule="LAB-PORT",
+            found=wanted,
+            expected=f"LOW-HIGH, with numbers from 1024 to {HIGHEST}",
+            where=f"the environment variable {RANGE_VARIABLE}",
+            next_step="correct or unset it",
+        )
+    return range(low, high + 1)
+
+
 def pick(names: Sequence[str], taken: Iterable[int]) -> dict[str, int]:
     """A free port for each name, none of them in ``taken``."""
     used, chosen = set(taken), {}
-    candidates = random.SystemRandom().sample(range(LOWEST, below_ephemeral()), ATTEMPTS)
+    ports = allowed()
+    candidates = random.SystemRandom().sample(ports, min(ATTEMPTS, len(ports)))
     for name in names:
         for port in candidates:
             if port not in used and is_free(port):
@@ -86,7 +113,7 @@ def pick(names: Sequence[str], taken: Iterable[int]) -> dict[str, int]:
             raise PkiError(
                 f"no free port for the lab's {name}",
                 rule="LAB-PORT",
-                found=f"{ATTEMPTS} ports tried",
+                found=f"{len(candidates)} ports tried",
                 expected="a free port on 127.0.0.1",
                 where="127.0.0.1",
                 next_step=f"choose one yourself: set lab_ports.{name}",
