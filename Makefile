@@ -17,7 +17,8 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status test unit adversarial integration lint bench requirements clean
+.PHONY: help lab lab-down status test lint unit adversarial generations integration molecule \
+  molecule-clean bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +61,7 @@ lab-down: $(VENV)/.lab ## Stop what the lab started, and nothing else; its state
 status: $(VENV)/.lab ## Every certificate in one table; reads only
 	@$(PLAY) playbooks/status.yml
 
-test: $(VENV)/.dev ## Every check: lint, unit, hostile inputs, real servers
+test: $(VENV)/.dev ## Every check: lint, unit, hostile inputs, both Ansibles, real servers, real hosts
 	@$(BIN)/python tools/check.py
 
 lint: $(VENV)/.dev ## Only the linters
@@ -72,8 +73,17 @@ unit: $(VENV)/.dev ## Only the unit tests
 adversarial: $(VENV)/.dev ## Only the hostile inputs
 	@$(BIN)/python tools/check.py adversarial
 
+generations: $(VENV)/.dev ## Only the other generation of Ansible, where there is a Python for it
+	@$(BIN)/python tools/check.py generations
+
 integration: $(VENV)/.dev ## Only the tests against real servers
 	@$(BIN)/python tools/check.py integration
+
+molecule: $(VENV)/.dev ## Only the scenarios on real systemd hosts (podman)
+	@$(BIN)/python tools/check.py scenarios
+
+molecule-clean: ## Remove what killed runs of the scenarios left
+	@tools/molecule --clean
 
 bench: $(VENV)/.dev ## CPU seconds of what matters, beside a peer in the same run
 	@$(BIN)/python tests/benchmarks/bench.py
@@ -84,5 +94,5 @@ requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	    --no-header --no-annotate $$name.in -o $$name.txt
 	done
 
-clean: lab-down ## Stop the lab and remove its state and the environment
-	@rm -rf "$(LAB_DIR)" "$(VENV)"
+clean: lab-down ## Stop the lab and remove its state and the environments
+	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports

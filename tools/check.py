@@ -3,7 +3,8 @@
 """Runs the project's checks and says what ran: ``check.py [GROUP ...]``, all without a name.
 
 Fast ones first. Every check runs even if an earlier one failed; the last lines are a table
-of what ran, and the exit code is 0 only if all of it passed.
+of what ran, and the exit code is 0 only if all of it passed. What this machine cannot run is
+no failure; the table says why, and how to get it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +27,55 @@ TARGET_PYTHON = "3.9-"
 COLLECTION = ("pki", "modules")
 MODULES = ("library", "roles/lab/library")
 MODULE_UTILS = ("module_utils", "roles/lab/module_utils")
+REPORT = ROOT / ".reports/scenarios.xml"
+# Whole files in turn, in the order the tests ask for: what a file starts, its tests share.
+TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+CANNOT = 3  # how our programs say that this machine lacks something
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Why a check could not run here, and how to get it."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
 class Result:
     name: str
-    passed: bool
+    outcome: bool | NotRun
     seconds: float
+
+    def __str__(self) -> str:
+        if isinstance(self.outcome, NotRun):
+            return f"not run: {self.name} - {self.outcome.reason}"
+        return f"{'passed' if self.outcome else 'FAILED'}  {self.name:<28} {self.seconds:6.1f} s"
+
+
+Check = Callable[[], bool | NotRun]
+
+
+def settings(**changes: str) -> dict[str, str]:
+    values = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **changes}
+    values.pop("LAB_DIR", None)  # tests make labs of their own; a person's stays alone
+    values["PATH"] = f"{BIN}:{values['PATH']}"
+    return values
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> bool:
-    values = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **environment}
-    values.pop("LAB_DIR", None)  # tests make labs of their own; a person's stays alone
-    values["PATH"] = f"{BIN}:{values['PATH']}"
-    done = subprocess.run([str(part) for part in command], cwd=cwd, env=values, check=False)
+    words = [str(part) for part in command]
+    return subprocess.run(words, cwd=cwd, env=settings(**environment), check=False).returncode == 0
+
+
+def usable(*doctor: str | Path) -> bool | NotRun:
+    """Ask a program whether this machine can do its work; a broken program is a failure."""
+    words = [str(part) for part in doctor]
+    done = subprocess.run(
+        words, cwd=ROOT, env=settings(), stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode == CANNOT and done.stdout.strip():
+        return NotRun(done.stdout.strip())
+    print(done.stdout, end="", flush=True)
     return done.returncode == 0
 
 
@@ -102,15 +139,63 @@ def collection() -> Iterator[Path]:
         yield base
 
 
-def pytest(folder: str) -> bool:
-    return run(sys.executable, "-m", "pytest", "-q", "--durations=5", folder)
+def pytest(folder: str, *options: str) -> bool:
+    return run(sys.executable, "-m", "pytest", "-q", "--durations=5", *options, folder)
 
 
-CHECKS = {
+def generations() -> bool | NotRun:
+    """The unit suite and a lab on the other generation of Ansible, where there is a Python."""
+    program = (sys.executable, ROOT / "tools/generation.py")
+    there = usable(*program, "--doctor")
+    return run(*program) if there is True else there
+
+
+def scenarios() -> bool | NotRun:
+    """Real hosts under podman. A pipeline must be able to run them, a laptop may not be."""
+    there = usable(ROOT / "tools/molecule", "--doctor")
+    if isinstance(there, NotRun) and os.environ.get("CI") == "true":
+        print(f"the scenarios must run in a pipeline: {there.reason}", flush=True)
+        return False
+    if there is not True:
+        return there
+    REPORT.unlink(missing_ok=True)
+    passed = pytest("tests/scenarios", f"--junitxml={REPORT}")
+    wanted = [path.parent.name for path in sorted(ROOT.glob("molecule/*/molecule.yml"))]
+    missing = unproven(REPORT.read_text(), wanted) if REPORT.exists() else wanted
+    for name in missing:
+        print(f"scenario {name}: {REPORT.name} has no passed test of it, or one that did not pass")
+    return passed and not missing
+
+
+def unproven(report: str, wanted: Iterable[str]) -> list[str]:
+    """The scenarios that a JUnit report does not name as executed, or not as passed.
+
+    A test belongs to scenario ``one-two`` if it stands in a module ``test_one_two`` or has the
+    scenario's name as its only parameter.
+    """
+    cases = list(ET.fromstring(report).iter("testcase"))
+    return [name for name in wanted if not _proven(name, cases)]
+
+
+def _proven(scenario: str, cases: list[ET.Element]) -> bool:
+    module = f"test_{scenario.replace('-', '_')}"
+    own = [
+        case
+        for case in cases
+        if module in case.get("classname", "").split(".")
+        or case.get("name", "").endswith(f"[{scenario}]")
+    ]
+    bad = ("failure", "error", "skipped")
+    return bool(own) and all(case.find(word) is None for case in own for word in bad)
+
+
+CHECKS: dict[str, tuple[Check, ...]] = {
     "lint": (ruff, yamllint, vermin, mypy, validate_modules, ansible_lint),
     "unit": (lambda: pytest("tests/unit"),),
     "adversarial": (lambda: pytest("tests/adversarial"),),
-    "integration": (lambda: pytest("tests/integration"),),
+    "generations": (generations,),
+    "integration": (lambda: pytest("tests/integration", *TWO_AT_A_TIME),),
+    "scenarios": (scenarios,),
 }
 
 
@@ -119,22 +204,28 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; there are {', '.join(CHECKS)}", file=sys.stderr)
         return 2
-    results = []
-    for group in arguments or CHECKS:
-        for check in CHECKS[group]:
-            name = group if check.__name__ == "<lambda>" else f"{group}: {check.__name__}"
-            print(f"\n== {name}", flush=True)
-            start = time.monotonic()
-            passed = check()
-            results.append(Result(name, passed, time.monotonic() - start))
+    results = [measured(name, check) for name, check in chosen(arguments or list(CHECKS))]
     print("\nwhat ran")
     for result in results:
-        word = "passed" if result.passed else "FAILED"
-        print(f"  {word}  {result.name:<28} {result.seconds:6.1f} s")
-    not_run = [group for group in CHECKS if arguments and group not in arguments]
-    if not_run:
-        print(f"  not run: {', '.join(not_run)}")
-    return 0 if all(result.passed for result in results) else 1
+        print(f"  {result}")
+    left_out = [group for group in CHECKS if arguments and group not in arguments]
+    if left_out:
+        print(f"  not run: {', '.join(left_out)} (not asked for)")
+    return 1 if any(result.outcome is False for result in results) else 0
+
+
+def chosen(groups: list[str]) -> Iterator[tuple[str, Check]]:
+    for group in groups:
+        for check in CHECKS[group]:
+            alone = check.__name__ in ("<lambda>", group)
+            yield group if alone else f"{group}: {check.__name__}", check
+
+
+def measured(name: str, check: Check) -> Result:
+    print(f"\n== {name}", flush=True)
+    start = time.monotonic()
+    outcome = check()
+    return Result(name, outcome, time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,21 @@ from integration import own_ports
 from integration.openbao_server import OpenBao
 from integration.watched_lab import WatchedLab, living_lab
 
+# By their seconds. Two processes take whole files in turn: a long one that starts last leaves
+# one of them without work.
+LONGEST_FIRST = (
+    "test_make_lab",
+    "test_canary",
+    "test_lab_lifecycle",
+    "test_matrix_breakages",
+    "test_readme",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ports_of_our_own() -> Iterator[None]:

@@ -6,12 +6,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from integration.lab_fixture import REPOSITORY, Lab, running_lab
+from integration.lab_fixture import running_lab
 from unit.lab_imports import PkiError, matrix
 
 USED = ("vault", "pki_http", "control", "ingress", "egress", "dip")
@@ -29,9 +27,9 @@ def deployed_lab(home: Path) -> Iterator[Path]:
         yield Path(given).resolve()
         return
     with running_lab(home) as lab:
-        reconcile(lab)
+        lab.site()
         lab.play("sign")
-        reconcile(lab)
+        lab.site()
         yield home
 
 
@@ -44,20 +42,3 @@ def runs(home: Path) -> bool:
     except (PkiError, OSError):
         return False
     return True
-
-
-def reconcile(lab: Lab) -> None:
-    """Run the product's main playbook for this lab; its output is the failure's text."""
-    program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = subprocess.run(
-        [program, "-i", "inventories/lab", "playbooks/site.yml"],
-        cwd=REPOSITORY,
-        env={**lab.environment(), "LAB_DIR": str(lab.home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]

@@ -23,8 +23,10 @@ from typing import Any
 from pki.vault import Client, Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PLAYBOOK_SECONDS = 300
-RECAP = re.compile(r"^localhost\s+:.*\bchanged=(\d+)\b.*\bfailed=(\d+)", re.MULTILINE)
+PLAYBOOK_SECONDS = 600
+RECAP = re.compile(r"^\S+\s+: ok=\d+\s+changed=(\d+)\s", re.MULTILINE)
+WARNING = re.compile(r"\[(?:DEPRECATION )?WARNING\].*")
+DEPRECATION = "[DEPRECATION WARNING]"
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,15 @@ class Run:
 
     @property
     def changed(self) -> int:
-        """Number of changed tasks, from the recap."""
-        recap = RECAP.search(self.output)
+        """Number of changed tasks, over every host of the recap."""
+        recap = RECAP.findall(self.output)
         assert recap, self.output
-        return int(recap.group(1))
+        return sum(map(int, recap))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What Ansible warned of, deprecations included."""
+        return WARNING.findall(self.output)
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,13 @@ class Lab:
 
     def command(self, tags: str, *arguments: str) -> list[str]:
         """The command line of playbooks/lab.yml for this lab."""
+        home = json.dumps({"lab_dir": str(self.home)})
+        return self.playbook("lab", "--tags", tags, "-e", home, *arguments)
+
+    def playbook(self, name: str, *arguments: str) -> list[str]:
+        """A command line that runs a playbook with the lab's inventory."""
         program = str(Path(sys.executable).parent / "ansible-playbook")
-        playbook = [program, "-i", "inventories/lab", "playbooks/lab.yml", "--tags", tags]
-        return [*playbook, "-e", json.dumps({"lab_dir": str(self.home)}), *arguments]
+        return [program, "-i", "inventories/lab", f"playbooks/{name}.yml", *arguments]
 
     def environment(self) -> dict[str, str]:
         """The environment of a run; LAB_DIR of the caller must not decide anything here."""
@@ -69,11 +80,19 @@ class Lab:
         return {**kept, "ANSIBLE_CONFIG": settings, "ANSIBLE_NOCOLOR": "1"}
 
     def play(self, tags: str, *arguments: str, expected: int = 0) -> Run:
-        """Run the playbook; the output is the failure's text."""
+        """Run the lab's playbook; the output is the failure's text."""
+        return self._run(self.command(tags, *arguments), self.environment(), expected)
+
+    def site(self, *arguments: str, expected: int = 0) -> Run:
+        """Run the product's main playbook for this lab; its inventory asks LAB_DIR."""
+        environment = {**self.environment(), "LAB_DIR": str(self.home)}
+        return self._run(self.playbook("site", *arguments), environment, expected)
+
+    def _run(self, command: list[str], environment: dict[str, str], expected: int) -> Run:
         done = subprocess.run(
-            self.command(tags, *arguments),
+            command,
             cwd=REPOSITORY,
-            env=self.environment(),
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -82,6 +101,7 @@ class Lab:
             check=False,
         )
         assert done.returncode == expected, done.stdout[-6000:]
+        assert DEPRECATION not in done.stdout, done.stdout
         return Run(done.returncode, done.stdout)
 
     def record(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from integration import digests
-from integration.lab_fixture import REPOSITORY, Lab
+from integration.lab_fixture import DEPRECATION, REPOSITORY, Lab
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -85,6 +85,7 @@ class Clone:
             check=False,
         )
         assert done.returncode == expected, done.stdout[-8000:]
+        assert DEPRECATION not in done.stdout, done.stdout
         return Run(done.returncode, done.stdout)
 
     def release(self) -> Path:

@@ -23,7 +23,7 @@ def failing() -> bool:
     return False
 
 
-def checks(monkeypatch: pytest.MonkeyPatch, **groups: tuple[Callable[[], bool], ...]) -> None:
+def checks(monkeypatch: pytest.MonkeyPatch, **groups: tuple[Callable[[], object], ...]) -> None:
     monkeypatch.setattr(CHECK, "CHECKS", groups)
 
 
@@ -74,6 +74,169 @@ def test_an_unknown_group_runs_nothing(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "units" in printed.err
+
+
+# --- what this machine cannot run ------------------------------------------------------
+
+
+def impossible() -> object:
+    return CHECK.NotRun("no engine was found; install one, then make hosts")
+
+
+def test_what_cannot_run_here_is_said_with_its_reason_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks(monkeypatch, lint=(passing,), hosts=(impossible,))
+    assert CHECK.main([]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "not run: hosts: impossible - no engine was found; install one, then make hosts" in printed
+    )
+    assert printed.count("passed") == 1
+
+
+def test_what_cannot_run_here_hides_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks(monkeypatch, hosts=(impossible,), unit=(failing,))
+    assert CHECK.main([]) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("", True),
+        ("raise SystemExit(1)", False),
+        (
+            "print('no engine; install it'); raise SystemExit(3)",
+            CHECK.NotRun("no engine; install it"),
+        ),
+        ("raise SystemExit(3)", False),  # without a reason it is no answer
+    ],
+)
+def test_a_program_says_itself_whether_it_can_work_here(code: str, expected: object) -> None:
+    assert CHECK.usable(sys.executable, "-c", code) == expected
+
+
+# --- the scenarios' report -------------------------------------------------------------
+
+CASE = '<testcase classname="tests.scenarios.{}" name="{}" time="1">{}</testcase>'
+
+
+def report(*cases: str) -> str:
+    return f"<testsuites><testsuite name='pytest'>{''.join(cases)}</testsuite></testsuites>"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        CASE.format("test_default", "test_boots", ""),
+        CASE.format("test_default.TestHosts", "test_boots", ""),
+        CASE.format("test_all", "test_boots[default]", ""),
+        CASE.format("test_default", "test_boots", "<system-out>words</system-out>"),
+    ],
+)
+def test_a_scenario_is_proven_by_a_passed_test_of_its_module_or_parameter(case: str) -> None:
+    assert CHECK.unproven(report(case), ["default"]) == []
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        (),
+        (CASE.format("test_default_ssh", "test_boots", ""),),
+        (CASE.format("test_other", "test_default", ""),),
+        (CASE.format("test_default", "test_boots", "<skipped/>"),),
+        (CASE.format("test_default", "test_boots", "<failure/>"),),
+        (CASE.format("test_default", "test_boots", "<error/>"),),
+        (
+            CASE.format("test_default", "test_boots", ""),
+            CASE.format("test_default", "test_serves", "<skipped/>"),
+        ),
+    ],
+)
+def test_a_scenario_that_was_skipped_failed_or_not_named_is_not_proven(
+    cases: tuple[str, ...],
+) -> None:
+    assert CHECK.unproven(report(*cases), ["default"]) == ["default"]
+
+
+def test_every_scenario_needs_a_test_of_its_own() -> None:
+    cases = (CASE.format("test_default", "a", ""), CASE.format("test_over_ssh", "a", ""))
+    wanted = ["default", "over-ssh", "operator"]
+    assert CHECK.unproven(report(*cases), wanted) == ["operator"]
+
+
+def test_the_report_that_pytest_itself_writes_is_understood(tmp_path: Path) -> None:
+    folder = tmp_path / "scenarios"
+    folder.mkdir()
+    (folder / "test_default.py").write_text("def test_a(): pass")
+    (folder / "test_over_ssh.py").write_text("import pytest\n@pytest.mark.skip\ndef test_a(): pass")
+    written = tmp_path / "scenarios.xml"
+    options = ("-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", f"--junitxml={written}")
+    assert CHECK.run(sys.executable, "-m", "pytest", *options, folder, cwd=tmp_path)
+    assert CHECK.unproven(written.read_text(), ["default", "over-ssh"]) == ["over-ssh"]
+
+
+# --- programs --------------------------------------------------------------------------
+
+
+class Machine:
+    """A machine whose answer about podman, and whose scenarios' end, are chosen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path, doctor: object) -> None:
+        self.report = root / "scenarios.xml"
+        self.ran = 0
+        (root / "molecule/default").mkdir(parents=True)
+        (root / "molecule/default/molecule.yml").touch()
+        monkeypatch.setattr(CHECK, "ROOT", root)
+        monkeypatch.setattr(CHECK, "REPORT", self.report)
+        monkeypatch.setattr(CHECK, "usable", lambda *words: doctor)
+        monkeypatch.setattr(CHECK, "pytest", self.pytest)
+        monkeypatch.delenv("CI", raising=False)
+        self.written: str | None = report(CASE.format("test_default", "a", ""))
+
+    def pytest(self, *words: str) -> bool:
+        self.ran += 1
+        if self.written is not None:
+            self.report.write_text(self.written)
+        return True
+
+
+def test_scenarios_pass_when_the_report_names_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = Machine(monkeypatch, tmp_path, doctor=True)
+    assert CHECK.scenarios() is True
+    assert machine.ran == 1
+
+
+@pytest.mark.parametrize("written", [None, report()])
+def test_scenarios_fail_when_the_report_is_silent_even_if_nothing_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None
+) -> None:
+    machine = Machine(monkeypatch, tmp_path, doctor=True)
+    machine.report.write_text(report(CASE.format("test_default", "of an earlier run", "")))
+    machine.written = written
+    assert CHECK.scenarios() is False
+
+
+def test_without_podman_the_scenarios_are_not_run_and_in_a_pipeline_that_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = CHECK.NotRun("podman is missing; install podman")
+    machine = Machine(monkeypatch, tmp_path, doctor=missing)
+    assert CHECK.scenarios() == missing
+    monkeypatch.setenv("CI", "true")
+    assert CHECK.scenarios() is False
+    assert "podman is missing; install podman" in capsys.readouterr().out
+    assert machine.ran == 0
+
+
+def test_a_doctor_that_is_broken_itself_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = Machine(monkeypatch, tmp_path, doctor=False)
+    assert CHECK.scenarios() is False
+    assert machine.ran == 0
 
 
 def test_a_program_passes_only_with_exit_code_0() -> None:
