@@ -19,9 +19,9 @@ PRODUCTS = re.compile(r"\b(nginx|haproxy|envoy|apache|httpd|stunnel|squid)\b", r
 
 # The floors of the house, from the ground up; an import only ever points down (or stays).
 FLOORS = (
-    ("errors", "der", "cel_engine", "wrapping", "plain_files", "records", "lifecycle"),
+    ("errors", "der", "cel_engine", "wrapping", "plain_files", "records", "lifecycle", "firewall"),
     ("vault_settings", "vault_faults", "plan_checks", "plan", "names", "policy", "expectation"),
-    ("vault", "policy_files", "certs", "csr", "probe"),
+    ("vault", "policy_files", "certs", "csr", "probe", "firewall_text"),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
     ("revocation", "trust_files", "public_state", "gateway"),
     ("path", "report", "submission", "crl_cache", "key_place"),
