@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: lab_files
 short_description: Keep the lab's directories, credentials and files
 description:
-  - Makes directories, random credentials and a TLS identity for a server on loopback, and writes
-    rendered files. All of it in one call.
+  - Makes directories, random credentials and a server's TLS identity, writes rendered files, and
+    packs what another host is to get. All of it in one call, in this order.
   - Credentials are made once and never changed or returned.
 author:
   - The project's maintainers (@project)
@@ -48,8 +48,7 @@ options:
     elements: path
     default: []
   tls:
-    description: TLS identities of servers on loopback, each with a CA of its own whose key is
-      thrown away.
+    description: TLS identities of servers, each with a CA of its own whose key is thrown away.
     type: list
     elements: dict
     default: []
@@ -66,6 +65,16 @@ options:
         description: File for the server's key, mode 0600.
         type: path
         required: true
+      dns:
+        description: The server's names.
+        type: list
+        elements: str
+        default: [localhost]
+      addresses:
+        description: The server's IP addresses.
+        type: list
+        elements: str
+        default: [127.0.0.1]
   files:
     description: Public files with their content.
     type: list
@@ -84,6 +93,40 @@ options:
         description: Permission bits in octal.
         type: str
         default: "0644"
+  archives:
+    description:
+      - Tar archives, mode 0600, of files for another host. Modes and dates are those of the files.
+      - The same files give the same bytes. Their SHA-256 is in a file of the same name with
+        C(.sha256) behind it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The archive.
+        type: path
+        required: true
+      entries:
+        description: What goes into it.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          source:
+            description: A file, or a directory with everything below it.
+            type: path
+            required: true
+          name:
+            description: Its path on the other host, absolute.
+            type: str
+            required: true
+          owner:
+            description: Owner on the other host, by name.
+            type: str
+            default: root
+          group:
+            description: Group on the other host, by name. The name of the owner if left out.
+            type: str
 """
 
 EXAMPLES = r"""
@@ -113,10 +156,11 @@ msg:
   sample: nothing to do
 """
 
+import ipaddress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ansible.module_utils.lab import files, home
+from ansible.module_utils.lab import archive, files, home
 from ansible.module_utils.pki_ansible import run_module
 
 SPEC = {
@@ -141,6 +185,8 @@ SPEC = {
             "certificate": {"type": "path", "required": True},
             # The place of a key, not a key.
             "key": {"type": "path", "required": True, "no_log": False},
+            "dns": {"type": "list", "elements": "str", "default": ["localhost"]},
+            "addresses": {"type": "list", "elements": "str", "default": ["127.0.0.1"]},
         },
     },
     "files": {
@@ -153,12 +199,38 @@ SPEC = {
             "mode": {"type": "str", "default": "0644"},
         },
     },
+    "archives": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "entries": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "source": {"type": "path", "required": True},
+                    "name": {"type": "str", "required": True},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str"},
+                },
+            },
+        },
+    },
 }
 
 
 def path_of(entry, key="path"):
     """A plain path out of an option."""
     return Path(str(entry[key]))
+
+
+def identity_of(entry):
+    """One server's places and names."""
+    places = (path_of(entry, key) for key in ("ca", "certificate", "key"))
+    addresses = tuple(ipaddress.ip_address(str(one)) for one in entry["addresses"])
+    return home.TlsIdentity(*places, tuple(str(name) for name in entry["dns"]), addresses)
 
 
 def handle(module):
@@ -172,10 +244,12 @@ def handle(module):
         for place in module.params[option]:
             steps += home.ensure_secret(home.Secret(Path(str(place)), kind), check)
     for entry in module.params["tls"]:
-        places = home.TlsIdentity(*(path_of(entry, key) for key in ("ca", "certificate", "key")))
-        steps += home.ensure_tls(places, now, check)
+        steps += home.ensure_tls(identity_of(entry), now, check)
     written, diff = files.ensure_all(module.params["files"], check)
     steps += written
+    for entry in module.params["archives"]:
+        entries = [archive.entry_of(one) for one in entry["entries"]]
+        steps += archive.ensure(path_of(entry), entries, check)
     result = {"changed": bool(steps), "steps": steps, "msg": "; ".join(steps) or "nothing to do"}
     if module._diff:
         result["diff"] = diff

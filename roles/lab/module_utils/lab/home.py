@@ -24,11 +24,13 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class TlsIdentity:
-    """Where a server's certificate, key and pinned CA are."""
+    """Where a server's certificate, key and pinned CA are, and the server's names."""
 
     ca: Path
     certificate: Path
     key: Path
+    dns: tuple[str, ...]
+    addresses: tuple[material.Address, ...]
 
 
 def new_secret(kind: str) -> bytes:
@@ -49,7 +51,7 @@ def ensure_secret(secret: Secret, check: bool) -> list[str]:
 
 
 def usable(tls: TlsIdentity, now: datetime) -> bool:
-    """True if the three files fit together and the certificate has time left."""
+    """True if the three files fit together, name the server, and have time left."""
     ca = material.load_certificate(files.read(tls.ca))
     leaf = material.load_certificate(files.read(tls.certificate))
     key = material.load_key(files.read(tls.key))
@@ -59,18 +61,20 @@ def usable(tls: TlsIdentity, now: datetime) -> bool:
         and key is not None
         and material.issued_by(leaf, ca)
         and material.belongs(key, leaf)
+        and set(tls.dns) <= set(material.dns_names(leaf))
+        and set(tls.addresses) <= set(material.ip_addresses(leaf))
         and leaf.not_valid_after_utc - now > TLS_RESERVE
     )
 
 
 def ensure_tls(tls: TlsIdentity, now: datetime, check: bool) -> list[str]:
-    """A TLS identity for a server on loopback, kept while it is usable."""
+    """A server's TLS identity, kept while it is usable."""
     if usable(tls, now):
         key = files.read(tls.key) or b""
         changed = files.ensure(tls.key, key, 0o600, check)
         return [f"set the mode of {tls.key.name} to 0600"] if changed else []
     if not check:
-        ca, leaf, key = material.server_identity(now, TLS_DAYS)
+        ca, leaf, key = material.server_identity(now, TLS_DAYS, tls.dns, tls.addresses)
         files.ensure(tls.key, key, 0o600)
         files.ensure(tls.ca, ca, 0o644)
         files.ensure(tls.certificate, leaf, 0o644)

@@ -83,6 +83,19 @@ def dns_names(certificate: x509.Certificate) -> list[str]:
     return list(extension.value.get_values_for_type(x509.DNSName))
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def ip_addresses(certificate: x509.Certificate) -> list[Address]:
+    """IP addresses of the subject alternative name, in order; networks are not addresses."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    found = extension.value.get_values_for_type(x509.IPAddress)
+    return [one for one in found if isinstance(one, Address)]
+
+
 def belongs(key: rsa.RSAPrivateKey, certificate: x509.Certificate) -> bool:
     """True if the certificate is for this key."""
     return bool(key.public_key() == certificate.public_key())
@@ -108,11 +121,13 @@ def request(key: rsa.RSAPrivateKey, name: str, dns: Sequence[str]) -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def server_identity(now: datetime, days: int) -> tuple[bytes, bytes, bytes]:
-    """(CA certificate, server certificate, server key) for a server on loopback, PEM.
+def server_identity(
+    now: datetime, days: int, dns: Sequence[str], addresses: Sequence[Address]
+) -> tuple[bytes, bytes, bytes]:
+    """(CA certificate, server certificate, server key) for a server of these names, PEM.
 
-    The CA signs this one certificate and its key is then forgotten: whoever pins it trusts
-    exactly one server.
+    The first name is the CN too. The CA signs this one certificate and its key is then
+    forgotten: whoever pins it trusts exactly one server.
     """
     ca_key, key = new_key(), new_key()
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lab server one-off CA")])
@@ -128,12 +143,12 @@ def server_identity(now: datetime, days: int) -> tuple[bytes, bytes, bytes]:
         .sign(ca_key, hashes.SHA256())
     )
     names = x509.SubjectAlternativeName(
-        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        [x509.DNSName(name) for name in dns] + [x509.IPAddress(address) for address in addresses]
     )
     leaf = (
         x509.CertificateBuilder(
             ca_name,
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]),
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, dns[0])]),
             key.public_key(),
             x509.random_serial_number(),
         )
