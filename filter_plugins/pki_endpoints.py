@@ -12,7 +12,8 @@ WILDCARDS = ("0.0.0.0", "::", "*", "")
 def endpoints(gateways, groups, hostvars):
     """Listeners that present a certificate of ours, as ``pki_plan`` takes them.
 
-    A listener on a wildcard address is asked at the host's own address.
+    A listener on a wildcard address is asked at the host's own address: its variable
+    ``gateway_address``, else where Ansible reaches it (``ansible_host``), else its name.
     """
     found = []
     for index, gateway in enumerate(_list(gateways, "gateways")):
@@ -31,7 +32,8 @@ def _endpoint(listener, where, host, hostvars):
         raise _refused(f"{where}.listen", "address:port")
     address = address.strip("[]")
     if address in WILDCARDS:
-        address = str(hostvars[host].get("ansible_host", host))
+        known = hostvars[host]
+        address = str(known.get("gateway_address") or known.get("ansible_host") or host)
     return {
         "certificate": str(_field(listener, "certificate", where)),
         "host": str(host),

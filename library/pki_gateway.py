@@ -15,6 +15,7 @@ description:
     product's own configuration test, reloads or starts the gateway and looks at what is served.
   - When any step fails, the previous files and links are put back byte for byte and into service.
   - A run that was killed leaves a record of the previous state; the next run does the change again.
+  - A change that the running process cannot take over by a reload restarts it.
   - A configuration that was edited, a gateway that is not running, and one that was reloaded by
     somebody else are found and put right.
 author:
@@ -48,8 +49,11 @@ options:
   service:
     description:
       - Who runs the process. V(daemon) means that this module starts it and needs no privilege.
+      - V(systemd) means a service C(pki-gateway-NAME.service) of its own, which is written,
+        enabled, changed and taken back in the same transaction, and comes up by itself when the
+        host boots. It needs root.
     type: str
-    choices: [daemon]
+    choices: [daemon, systemd]
     default: daemon
   files:
     description: Public text files of the configuration.
@@ -125,6 +129,7 @@ EXAMPLES = r"""
     product: nginx
     program: /usr/sbin/nginx
     root: /etc/pki/gateway/dip
+    service: systemd
     files:
       - path: nginx.conf
         content: "{{ lookup('ansible.builtin.template', 'nginx/gateway.conf.j2') }}"
@@ -183,7 +188,7 @@ SPEC = {
     "product": {"type": "str", "required": True},
     "program": {"type": "path", "required": True},
     "root": {"type": "path", "required": True},
-    "service": {"type": "str", "choices": ["daemon"], "default": "daemon"},
+    "service": {"type": "str", "choices": ["daemon", "systemd"], "default": "daemon"},
     "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},
     "links": {"type": "list", "elements": "dict", "default": [], "options": LINK},
     "probes": {"type": "list", "elements": "dict", "default": [], "options": PROBE},

@@ -3,16 +3,20 @@
 
 A reload signal tells nothing: a gateway that refuses the new configuration just keeps
 the old one. What proves a reload is a new generation of workers that took over.
+
+:class:`Daemon` starts the process itself. Who starts it in another way changes what the
+section "the manager" says, and nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import files, processes
@@ -40,6 +44,23 @@ class Generation:
         return self.master == recorded.master and bool({*self.workers} & {*recorded.workers})
 
 
+def is_program(path: str) -> bool:
+    """True for an executable file."""
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def for_host(adapter: Adapter, program: str) -> Adapter:
+    """The adapter for the build on this host; as it is when there is none yet.
+
+    HostError when the product is installed, but too old or built without what we need.
+    """
+    if not is_program(program):
+        return adapter
+    with tempfile.TemporaryDirectory() as nowhere:
+        _, output = run_program(adapter.version_command(program), nowhere)
+    return adapter.of_build(program, output)
+
+
 class Daemon:
     """One gateway that we start ourselves, without a service manager."""
 
@@ -48,8 +69,67 @@ class Daemon:
         self._program = program
         self._root = root
 
+    # -- the manager -------------------------------------------------------------------
+
+    kind = "daemon"
+
+    @property
+    def own_files(self) -> Mapping[str, bytes]:
+        """Files outside the root that the process is started from, by absolute path."""
+        return {}
+
+    @property
+    def own_links(self) -> Mapping[str, str]:
+        """Links that belong to them."""
+        return {}
+
+    def require_usable(self) -> None:
+        """HostError when this host cannot be managed in this way at all. Reads only."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the way the process is run, besides files and links."""
+        return []
+
+    def is_foreign(self) -> bool:
+        """True when the running gateway was not started by this manager."""
+        return False
+
+    def refresh(self) -> None:
+        """Let the manager know what is on disk now."""
+
+    def forget(self) -> None:
+        """After the gateway has ended and its files are gone: leave no trace of it."""
+
+    def start_command(self) -> list[str]:
+        return self._adapter.start_command(self._program, self._root)
+
+    def environment(self) -> dict[str, str]:
+        return self._adapter.environment(self._root)
+
+    @property
+    def start_paths(self) -> tuple[str, ...]:
+        """The files that only a start reads, as the transaction names them."""
+        return (*self.own_files, *self._adapter.start_files)
+
+    def start_digest(self, config: Mapping[str, bytes]) -> str:
+        """SHA-256 over what only a start reads; when it changes, a reload is not enough."""
+        whole = {
+            "kind": self.kind,
+            "command": self.start_command(),
+            "environment": self.environment(),
+            "own": {path: files.sha256(data) for path, data in self.own_files.items()},
+            "files": {
+                path: files.sha256(config[path])
+                for path in self._adapter.start_files
+                if path in config
+            },
+        }
+        return files.sha256(json.dumps(whole, sort_keys=True).encode())
+
+    # -- before it is there ------------------------------------------------------------
+
     def require_program(self) -> None:
-        if not (os.path.isfile(self._program) and os.access(self._program, os.X_OK)):
+        if not is_program(self._program):
             raise HostError(
                 f"the gateway program {self._adapter.product} is missing on this host",
                 rule="PROGRAM-MISSING",
@@ -159,7 +239,7 @@ class Daemon:
             raise HostError(
                 "the gateway's own configuration test refused the new configuration",
                 rule="GATEWAY-CONFIG-TEST",
-                found=_last_lines(output) or f"exit code {code}",
+                found=last_lines(output) or f"exit code {code}",
                 expected="exit code 0",
                 where=os.path.join(self._root, self._adapter.config_file),
                 next_step="correct what the line above names",
@@ -167,18 +247,21 @@ class Daemon:
 
     def start(self) -> None:
         """Start the daemon and wait until a worker serves."""
-        code, output = self._run(self._adapter.start_command(self._program, self._root))
+        code, output = self._launch()
         if code != 0 or not _wait(self._serving):
             raise HostError(
                 "the gateway did not start",
                 rule="GATEWAY-START",
-                found=_last_lines(output)
-                or _last_lines(self._log_since(0))[-400:]
+                found=last_lines(output)
+                or last_lines(self._log_since(0))[-400:]
                 or f"exit code {code}",
                 expected="a running master and worker",
                 where=self._root,
                 next_step="read the error log below that directory",
             )
+
+    def _launch(self) -> tuple[int, str]:
+        return self._run(self.start_command())
 
     def _serving(self) -> bool:
         generation = self.generation()
@@ -211,20 +294,7 @@ class Daemon:
             _end(master, self._adapter.stop_signal)
 
     def _run(self, command: list[str]) -> tuple[int, str]:
-        # Output to a file: a daemon that keeps the pipe open would make us wait for ever.
-        with tempfile.TemporaryFile() as output:
-            done = subprocess.run(
-                command,
-                cwd=self._root,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=60,
-                check=False,
-            )
-            output.seek(0)
-            return done.returncode, output.read(1 << 16).decode("utf-8", "replace")
+        return run_program(command, self._root, self.environment())
 
     def _log_size(self) -> int:
         try:
@@ -239,6 +309,30 @@ class Daemon:
                 return handle.read(1 << 20).decode("utf-8", "replace")
         except OSError:
             return ""
+
+
+def run_program(
+    command: list[str], directory: str, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Exit code and output of a program that is given no more than it needs."""
+    # Output to a file: a daemon that keeps the pipe open would make us wait for ever.
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "LC_ALL": "C",
+                **(environment or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+        output.seek(0)
+        return done.returncode, output.read(1 << 16).decode("utf-8", "replace")
 
 
 def _ours(process: Process) -> bool:
@@ -269,7 +363,8 @@ def _wait(condition: Callable[[], bool], seconds: float = _SECONDS) -> bool:
         time.sleep(_PAUSE)
 
 
-def _last_lines(output: str, count: int = 3) -> str:
+def last_lines(output: str, count: int = 3) -> str:
+    """The end of what a program said, as one line."""
     return " | ".join(line.strip() for line in output.strip().splitlines()[-count:])
 
 

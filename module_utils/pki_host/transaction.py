@@ -20,7 +20,8 @@ from . import files, probe
 from .errors import HostError
 from .gateways import adapter as adapter_of
 from .probe import Probe
-from .service import Daemon, Generation
+from .service import Daemon, Generation, for_host
+from .systemd import Unit
 from .undo import Undo
 
 APPLIED = "applied.json"
@@ -34,6 +35,7 @@ class Desired:
 
     ``config``: public text by path below ``root``. ``links``: absolute link -> relative
     target. ``keep_releases``: how many directories stay beside each link's target.
+    ``service``: who runs the process, ``daemon`` or ``systemd``.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Desired:
     links: Mapping[str, str]
     probes: tuple[Probe, ...]
     keep_releases: int = 3
+    service: str = Daemon.kind
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> Desired:
@@ -64,6 +67,7 @@ class Desired:
             {str(entry["path"]): str(entry["target"]) for entry in raw["links"]},
             tuple(Probe.of(entry) for entry in raw["probes"]),
             int(raw["keep_releases"]),
+            str(raw.get("service") or Daemon.kind),
         )
 
     @property
@@ -80,12 +84,17 @@ class Desired:
 
 @dataclass(frozen=True)
 class Applied:
-    """What the last successful transaction left, and who served it then."""
+    """What the last successful transaction left, and who served it then.
+
+    ``start`` says what the process was started from; ``links`` are those of the service.
+    """
 
     digest: str
     paths: tuple[str, ...]
     probes: tuple[Probe, ...]
     generation: Generation
+    start: str = ""
+    links: tuple[str, ...] = ()
 
     @staticmethod
     def parse(data: bytes | None) -> Applied | None:
@@ -97,6 +106,8 @@ class Applied:
                 tuple(raw["paths"]),
                 tuple(Probe.of(entry) for entry in raw["probes"]),
                 Generation(raw["master"], tuple(raw["workers"])),
+                str(raw.get("start") or ""),
+                tuple(raw.get("links") or ()),
             )
         except (ValueError, KeyError, TypeError):
             return None
@@ -108,6 +119,8 @@ class Applied:
             "probes": [entry.as_json() for entry in self.probes],
             "master": self.generation.master,
             "workers": list(self.generation.workers),
+            "start": self.start,
+            "links": list(self.links),
         }
         return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
 
@@ -129,35 +142,40 @@ class Transaction:
     def __init__(self, desired: Desired) -> None:
         self._desired = desired
         self._root = desired.root
-        self._daemon = Daemon(adapter_of(desired.product), desired.program, desired.root)
+        self._daemon = _manager(desired)
+        self._config = {**desired.config, **self._daemon.own_files}
         self._previous = Applied.parse(files.read(self._path(APPLIED)))
+        self._links: dict[str, str | None] = {
+            # Those of a service that is not wanted any more have to go.
+            **dict.fromkeys(self._previous.links if self._previous else ()),
+            **desired.links,
+            **self._daemon.own_links,
+        }
         self._activated = False
+        self._restarted = False
         self.steps: list[str] = []
 
     # -- comparing ---------------------------------------------------------------------
 
     def compare(self) -> Difference:
         """Everything that differs from what is desired. Reads only."""
-        desired = self._desired
-        for folder in {*self._daemon.directories, *map(os.path.dirname, desired.config)}:
+        self._daemon.require_usable()
+        for folder in {*self._daemon.directories, *map(os.path.dirname, self._desired.config)}:
             files.require_own(self._root, *folder.split("/"))
-        write = tuple(path for path in sorted(desired.config) if self._differs(path))
+        write = tuple(path for path in sorted(self._config) if self._differs(path))
         remove = tuple(path for path in self._known_paths() if self._superfluous(path))
         links = tuple(
-            path for path, to in sorted(desired.links.items()) if files.link_target(path) != to
+            path for path, to in sorted(self._links.items()) if files.link_target(path) != to
         )
         reasons = [f"{path} is not as modelled" for path in write]
         reasons += [f"{path} is no longer part of the model" for path in remove]
-        reasons += [f"{path} does not point to {desired.links[path]}" for path in links]
+        reasons += [f"{path} does not point to {self._links[path] or 'nothing'}" for path in links]
         reasons += self._reasons_of_the_process()
         return Difference(write, remove, links, tuple(reasons), self._diff(write, remove, links))
 
     def _differs(self, path: str) -> bool:
         absolute = self._path(path)
-        return (
-            files.read(absolute) != self._desired.config[path]
-            or files.mode_of(absolute) != files.PUBLIC
-        )
+        return files.read(absolute) != self._config[path] or files.mode_of(absolute) != files.PUBLIC
 
     def _known_paths(self) -> list[str]:
         """Files that we put there: by the last good run, or by one that was interrupted."""
@@ -169,7 +187,7 @@ class Transaction:
         return sorted(known - {APPLIED})
 
     def _superfluous(self, path: str) -> bool:
-        return path not in self._desired.config and os.path.lexists(self._path(path))
+        return path not in self._config and os.path.lexists(self._path(path))
 
     def _reasons_of_the_process(self) -> list[str]:
         if Undo.load(self._root) is not None:
@@ -177,23 +195,29 @@ class Transaction:
         serving = self._daemon.generation()
         if serving is None:
             return ["the gateway is not running"]
+        found = self._daemon.problems()
         if self._previous is None or self._previous.digest != self._desired.digest:
-            return ["the running gateway has not loaded this model"]
-        if not serving.still_serves(self._previous.generation):
-            return ["the gateway was restarted or reloaded by somebody else"]
-        return []
+            found.append("the running gateway has not loaded this model")
+        elif not serving.still_serves(self._previous.generation):
+            found.append("the gateway was restarted or reloaded by somebody else")
+        elif self._previous.start != self._start_digest:
+            found.append("the running gateway was started in another way")
+        return found
+
+    @property
+    def _start_digest(self) -> str:
+        return self._daemon.start_digest(self._desired.config)
 
     def _diff(
         self, write: Sequence[str], remove: Sequence[str], links: Sequence[str]
     ) -> tuple[dict[str, str], ...]:
         entries = [
-            self._text_diff(path, self._desired.config[path].decode("utf-8", "replace"))
-            for path in write
+            self._text_diff(path, self._config[path].decode("utf-8", "replace")) for path in write
         ]
         entries += [self._text_diff(path, "") for path in remove]
         for path in links:
             before = files.link_target(path) or "absent"
-            entries.append(_entry(path, f"{before}\n", f"{self._desired.links[path]}\n"))
+            entries.append(_entry(path, f"{before}\n", f"{self._links[path] or 'absent'}\n"))
         return tuple(entries)
 
     def _text_diff(self, path: str, after: str) -> dict[str, str]:
@@ -212,54 +236,92 @@ class Transaction:
         self._activated = interrupted is not None
         self._step("register undo")
         undo.register([*difference.write, *difference.remove, APPLIED], difference.links)
+        before = Applied.parse(undo.previous(APPLIED))
+        self._restarted = interrupted is not None and not self._is_master_of(before)
         try:
-            self._change(difference)
+            self._change(difference, before)
         except Exception as exc:
             self._roll_back(undo, exc)
         self._step("close")
         undo.discard()
         self._prune()
 
-    def _change(self, difference: Difference) -> None:
+    def _is_master_of(self, record: Applied | None) -> bool:
+        """True when the master that runs now is the one that this record names."""
+        master = self._daemon.master()
+        if record is None or master is None:
+            return False
+        return record.generation.master == master.identity
+
+    def _change(self, difference: Difference, before: Applied | None) -> None:
         # Gone until the end: what it says stops being true now.
         files.remove(self._path(APPLIED))
         self._daemon.make_directories()
         self._sweep()
         self._step("write files")
         for path in difference.write:
-            files.write(self._path(path), self._desired.config[path], files.PUBLIC)
+            files.write(self._path(path), self._config[path], files.PUBLIC)
         for path in difference.remove:
             files.remove(self._path(path))
         self._step("switch links")
         for path in difference.links:
-            files.link(path, self._desired.links[path])
+            self._switch(path, self._links[path])
         self._step("test")
         self._daemon.test()
-        self._activate()
+        self._activate(self._needs_start(difference, before))
         self._step("probe")
         probe.require(self._desired.probes)
         self._step("record")
-        paths = tuple(sorted(self._desired.config))
-        self._record(self._desired.digest, paths, self._desired.probes)
+        self._record(
+            digest=self._desired.digest,
+            paths=tuple(sorted(self._config)),
+            probes=self._desired.probes,
+            start=self._start_digest,
+            links=tuple(sorted(self._daemon.own_links)),
+        )
+
+    @staticmethod
+    def _switch(path: str, target: str | None) -> None:
+        if target is not None:
+            files.link(path, target)
+        elif os.path.islink(path):
+            files.remove(path)
 
     def _sweep(self) -> None:
         """Remove the temporary names that a killed run may have left."""
-        for directory in {os.path.dirname(self._path(path)) for path in self._desired.config}:
+        for directory in {os.path.dirname(self._path(path)) for path in self._config}:
             files.sweep(directory)
-        for directory in {os.path.dirname(path) for path in self._desired.links}:
+        for directory in {os.path.dirname(path) for path in self._links}:
             files.sweep_links(directory)
 
-    def _activate(self) -> None:
+    def _needs_start(self, difference: Difference, before: Applied | None) -> bool:
+        """True when the master that runs, if any, cannot come to the model by a reload."""
+        return (
+            self._restarted  # by a run that was killed: from what, nobody knows
+            or before is None
+            or before.start != self._start_digest
+            or self._daemon.is_foreign()
+            or bool({*difference.write} & {*self._daemon.start_paths})
+        )
+
+    def _activate(self, needs_start: bool) -> None:
         self._activated = True
-        if self._daemon.master() is not None:
+        self._daemon.refresh()
+        running = self._daemon.master() is not None
+        if running and not needs_start:
             self._step("reload")
             self._daemon.reload()
             return
-        self._step("start")
+        self._step("restart" if running else "start")
+        self._start()
+
+    def _start(self) -> None:
+        self._restarted = True
+        self._daemon.stop()
         self._daemon.end_orphans(self._desired.listens)
         self._daemon.start()
 
-    def _record(self, digest: str, paths: tuple[str, ...], probes: tuple[Probe, ...]) -> None:
+    def _record(self, **fields: Any) -> None:
         generation = self._daemon.generation()
         if generation is None:
             raise HostError(
@@ -270,7 +332,7 @@ class Transaction:
                 where=self._root,
                 next_step="read the gateway's error log",
             )
-        applied = Applied(digest, paths, probes, generation)
+        applied = Applied(generation=generation, **fields)
         files.write(self._path(APPLIED), applied.encode(), files.PUBLIC)
 
     # -- going back --------------------------------------------------------------------
@@ -284,6 +346,8 @@ class Transaction:
             undo.restore()
             if self._activated:
                 self._serve_again(previous)
+            else:
+                self._daemon.refresh()
             undo.discard()
         except Exception as exc:
             raise _stuck(self._desired.name, failed, cause, exc) from None
@@ -291,19 +355,25 @@ class Transaction:
 
     def _serve_again(self, previous: Applied | None) -> None:
         configured = os.path.exists(self._path(adapter_of(self._desired.product).config_file))
-        running = self._daemon.master() is not None
         if not configured:
             self._daemon.stop()
+            self._daemon.forget()
             return
-        if running:
-            self._daemon.reload()
+        self._daemon.refresh()
+        if self._daemon.master() is None or self._restarted:
+            self._start()
         else:
-            self._daemon.end_orphans(self._desired.listens)
-            self._daemon.start()
+            self._daemon.reload()
         if previous is not None:
             probe.require(previous.probes)
             # Workers are new: the old record names those that are gone.
-            self._record(previous.digest, previous.paths, previous.probes)
+            self._record(
+                digest=previous.digest,
+                paths=previous.paths,
+                probes=previous.probes,
+                start=previous.start,
+                links=previous.links,
+            )
 
     # -- cleaning ----------------------------------------------------------------------
 
@@ -336,6 +406,13 @@ def run(desired: Desired, *, check: bool) -> dict[str, Any]:
         if difference.reasons:
             transaction.apply(difference)
         return _result(desired, difference, transaction.steps)
+
+
+def _manager(desired: Desired) -> Daemon:
+    adapter = for_host(adapter_of(desired.product), desired.program)
+    if desired.service == Unit.kind:
+        return Unit(adapter, desired.program, desired.root, desired.name)
+    return Daemon(adapter, desired.program, desired.root)
 
 
 def _result(desired: Desired, difference: Difference, steps: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import http.client
 import ssl
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -330,8 +330,14 @@ class Answer:
     leaf: str
 
 
-def render(model: Mapping[str, Any]) -> str:
-    """The role's template, with the settings Ansible renders templates with."""
+def render(
+    model: Mapping[str, Any],
+    template: str = "gateway.conf.j2",
+    *,
+    lacks: Collection[str] = (),
+    user: str = "",
+) -> str:
+    """A template of the role, with the settings Ansible renders templates with."""
     directory = PROJECT / "roles/gateway/templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(directory),
@@ -340,7 +346,8 @@ def render(model: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(pki_gateway.FilterModule().filters())
-    return environment.get_template("nginx/gateway.conf.j2").render(gateway=model)
+    chosen = environment.get_template(f"nginx/{template}")
+    return chosen.render(gateway=model, lacks=lacks, user=user)
 
 
 @contextlib.contextmanager

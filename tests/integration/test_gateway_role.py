@@ -59,6 +59,7 @@ def play(world: World, *arguments: str, **changes: Any) -> str:
         "crl_cache_root": places["crl_cache_root"],
         "gateway_root": places["gateway_root"],
         "gateway_base_dir": places["base_dir"],
+        "gateway_service": "daemon",
         "gateway_programs": {"nginx": gw.program()},
         "release_result": {"releases": [world.release]},
         "fetched": {"sets": [fetched]},

@@ -15,6 +15,9 @@ from signal import Signals
 class Adapter(ABC):
     """One gateway product that runs as a master process with workers.
 
+    As it comes, an adapter speaks of a current version; :meth:`of_build` gives the one
+    for what a host has installed.
+
     ``root`` is the absolute directory of one gateway: configuration, trust, logs, pid
     file and temporary files all live below it, so that no privilege is needed.
     """
@@ -22,10 +25,28 @@ class Adapter(ABC):
     product: str
     config_file: str
     directories: tuple[str, ...]
+    #: Those of them that the running gateway itself writes to.
+    written_directories: tuple[str, ...]
     reload_signal: Signals
     stop_signal: Signals
     #: Named functions for the product's template: text in, text safe for its place out.
     text: Mapping[str, Callable[[str], str]]
+    #: Files below the root that only a start reads: a change of them is a restart.
+    start_files: tuple[str, ...] = ()
+    #: What a current version can do and this one cannot, by names the templates know.
+    lacks: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def version_command(self, program: str) -> list[str]:
+        """Command line that prints version and build, and does nothing else."""
+
+    @abstractmethod
+    def of_build(self, program: str, output: str) -> Adapter:
+        """The adapter for the build that printed ``output``; HostError for one unfit."""
+
+    @abstractmethod
+    def environment(self, root: str) -> dict[str, str]:
+        """Environment variables that the program needs for this build."""
 
     @abstractmethod
     def test_command(self, program: str, root: str) -> list[str]:

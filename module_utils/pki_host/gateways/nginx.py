@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx (1.19.5 or later): command lines, process titles, and the grammar of names.
+"""nginx: command lines, process titles, versions, and the grammar of names.
 
 nginx shows a template only one text about a peer: its subject as OpenSSL prints it in
 RFC 2253 style. A search for ``CN=good`` in that text can be fooled by a comma inside
@@ -96,23 +96,76 @@ def _unfit(text: str, found: str) -> HostError:
     )
 
 
+# Since when nginx can do what the template and the command lines would like to use.
+_SINCE = {
+    "ssl_conf_command": (1, 19, 4),
+    "error_log_option": (1, 19, 5),
+    "keepalive_time": (1, 19, 10),
+}
+_OLDEST = (1, 18, 0)
+_OLDEST_OPENSSL = (1, 1, 1)  # the first with TLS 1.3
+# Modules the template needs. The first is built only when asked for, the others are left out
+# only when asked for.
+_ASKED_FOR = "ssl"
+_LEFT_OUT = ("proxy", "map", "rewrite", "upstream_keepalive")
+
+
 class Adapter(base.Adapter):
-    """nginx with everything below ``root``, started as a daemon without privilege."""
+    """nginx with everything below ``root``, started as a daemon."""
 
     product = "nginx"
     config_file = "nginx.conf"
     directories = ("trust", "log", "run")
+    written_directories = ("log", "run")
+    start_files = ("openssl.cnf",)
     reload_signal = signal.SIGHUP
     stop_signal = signal.SIGQUIT
     text = {"peer": peer, "exact": exact, "quote": quote, "literal": literal}  # noqa: RUF012
+
+    def __init__(self, lacks: frozenset[str] = frozenset()) -> None:
+        self.lacks = lacks
+
+    def version_command(self, program: str) -> list[str]:
+        return [program, "-V"]
+
+    def of_build(self, program: str, output: str) -> Adapter:
+        version = _version(r"^nginx version: \S+?/(\d+)\.(\d+)\.(\d+)", output)
+        library = _version(r"^built with OpenSSL (\d+)\.(\d+)\.(\d+)", output)
+        if version < _OLDEST:
+            raise _unfit_build(
+                program, f"nginx {_dotted(version)}", f"nginx {_dotted(_OLDEST)} or later"
+            )
+        if library < _OLDEST_OPENSSL:
+            raise _unfit_build(
+                program,
+                f"OpenSSL {_dotted(library)}" if any(library) else "another TLS library",
+                f"nginx built with OpenSSL {_dotted(_OLDEST_OPENSSL)} or later",
+            )
+        missing = _missing_modules(output.split())
+        if missing:
+            raise _unfit_build(
+                program,
+                f"nginx {_dotted(version)} without {', '.join(missing)}",
+                f"nginx with the http modules {', '.join((_ASKED_FOR, *_LEFT_OUT))}",
+            )
+        return Adapter(frozenset(name for name, since in _SINCE.items() if version < since))
+
+    def environment(self, root: str) -> dict[str, str]:
+        # Without ssl_conf_command the suites of TLS 1.3 and the groups of outgoing
+        # connections can only be set where OpenSSL itself reads its defaults.
+        if "ssl_conf_command" not in self.lacks:
+            return {}
+        return {"OPENSSL_CONF": f"{root}/openssl.cnf"}
 
     def test_command(self, program: str, root: str) -> list[str]:
         return [*self.start_command(program, root), "-t", "-q"]
 
     def start_command(self, program: str, root: str) -> list[str]:
-        # -e: without it the log compiled in is opened before the configuration is read.
-        config = f"{root}/{self.config_file}"
-        return [program, "-p", root, "-e", self.error_log(root), "-c", config]
+        command = [program, "-p", root]
+        if "error_log_option" not in self.lacks:
+            # Without it the log compiled in is opened before the configuration is read.
+            command += ["-e", self.error_log(root)]
+        return [*command, "-c", f"{root}/{self.config_file}"]
 
     def pid_file(self, root: str) -> str:
         return f"{root}/run/nginx.pid"
@@ -131,3 +184,29 @@ class Adapter(base.Adapter):
 
     def reload_failures(self, log: str) -> list[str]:
         return [line for line in log.splitlines() if " [emerg] " in line]
+
+
+def _missing_modules(words: list[str]) -> list[str]:
+    missing = [] if f"--with-http_{_ASKED_FOR}_module" in words else [_ASKED_FOR]
+    return missing + [name for name in _LEFT_OUT if f"--without-http_{name}_module" in words]
+
+
+def _version(pattern: str, output: str) -> tuple[int, ...]:
+    """The version after this pattern; zeros when it is not said, which is older than any."""
+    found = re.search(pattern, output, re.MULTILINE)
+    return tuple(int(part) for part in found.groups()) if found else (0, 0, 0)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def _unfit_build(program: str, found: str, expected: str) -> HostError:
+    return HostError(
+        "the gateway program installed on this host cannot do what is needed",
+        rule="GATEWAY-BUILD",
+        found=found,
+        expected=expected,
+        where=program,
+        next_step="install a newer nginx, or name the program of one in gateway_programs",
+    )
