@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from scenarios.calls import PORT, listens
 from scenarios.scenario import Scenario
-
-from .calls import PORT, listens
 
 UNDECLARED = 9999
 On = Callable[[str], Any]

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from .calls import PORT, SERVER_NAME, call
+from scenarios.calls import PORT, SERVER_NAME, call
 
 UNIT = "pki-gateway-dip-gateway.service"
 RELEASE = "/etc/pki/mtls/dip-nonprod/current"
