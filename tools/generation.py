@@ -120,6 +120,7 @@ def settings(binaries: Path) -> dict[str, str]:
         "PATH": f"{binaries}:{kept['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_INJECT_FACT_VARS": "false",
+        "PYTHONWARNINGS": "error::DeprecationWarning",  # also in Ansible and in every module
     }
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from integration import own_ports
 from integration.openbao_server import OpenBao
+from integration.own_ports import ports_of_our_own
 from integration.watched_lab import WatchedLab, living_lab
+
+__all__ = ["openbao", "ports_of_our_own", "watched_lab"]
 
 # By their seconds. Two processes take whole files in turn: a long one that starts last leaves
 # one of them without work.
@@ -24,14 +26,6 @@ LONGEST_FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     turns = {name: turn for turn, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def ports_of_our_own() -> Iterator[None]:
-    """Labs of this process choose their ports where no other test process does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAB_PORT_RANGE", own_ports.lab_range())
-        yield
 
 
 @pytest.fixture(scope="session")
