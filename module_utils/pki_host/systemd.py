@@ -187,10 +187,10 @@ class Unit(Daemon):
 
     def _journal(self) -> str:
         """What the program itself said; systemctl only says that it failed."""
-        options = ("--unit", self.name, "--lines", "20", "--output", "cat", "--no-pager", "--quiet")
-        _, output = _run("journalctl", *options)
-        program = os.path.basename(self._program)
-        return "\n".join(line for line in output.splitlines() if line.startswith(f"{program}: "))
+        launch = self._systemctl("show", self.name, "--property=InvocationID", "--value").strip()
+        options = ("--lines=50", "--output=cat", "--no-pager", "--quiet")
+        _, output = _run("journalctl", *options, f"_SYSTEMD_INVOCATION_ID={launch}")
+        return "\n".join(self._adapter.reload_failures(output))
 
     def _state(self) -> State:
         names = ("LoadState", "ActiveState", "MainPID", "NeedDaemonReload")

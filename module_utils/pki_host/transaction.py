@@ -169,9 +169,15 @@ class Transaction:
         )
         reasons = [f"{path} is not as modelled" for path in write]
         reasons += [f"{path} is no longer part of the model" for path in remove]
-        reasons += [f"{path} does not point to {self._links[path] or 'nothing'}" for path in links]
+        reasons += [self._link_reason(path) for path in links]
         reasons += self._reasons_of_the_process()
         return Difference(write, remove, links, tuple(reasons), self._diff(write, remove, links))
+
+    def _link_reason(self, path: str) -> str:
+        target = self._links[path]
+        if target is None:
+            return f"{path} is no longer part of the model"
+        return f"{path} does not point to {target}"
 
     def _differs(self, path: str) -> bool:
         absolute = self._path(path)

@@ -28,7 +28,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from cryptography.hazmat.primitives.serialization import Encoding
 from integration.canary import Scanner
-from integration.gateway_world import World
+from integration.gateway_world import World, program
 from integration.openbao_server import OpenBao
 from unit.lab_imports import REPOSITORY
 
@@ -246,6 +246,9 @@ class Arguments:
 
     def pki_gateway(self) -> dict[str, Any]:
         return {**self.world.arguments(), "_ansible_check_mode": True}
+
+    def pki_gateway_info(self) -> dict[str, Any]:
+        return {"programs": {"nginx": program()}}
 
     def lab_files(self) -> dict[str, Any]:
         home = self.fresh()

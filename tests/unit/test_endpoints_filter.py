@@ -66,6 +66,23 @@ def test_a_host_without_an_address_is_asked_by_its_name() -> None:
     assert (found["host"], found["address"]) == ("gw2", "gw2")
 
 
+@pytest.mark.parametrize(
+    ("known", "address"),
+    [
+        ({"gateway_address": "198.51.100.7", "ansible_host": "192.0.2.1"}, "198.51.100.7"),
+        ({"gateway_address": "", "ansible_host": "192.0.2.1"}, "192.0.2.1"),
+        ({"gateway_address": "198.51.100.7"}, "198.51.100.7"),
+    ],
+)
+def test_the_address_at_which_peers_reach_a_host_comes_before_the_one_ansible_uses(
+    known: dict[str, str], address: str
+) -> None:
+    (found,) = ENDPOINTS([gateway(ingress("0.0.0.0:443"))], {"gateways": ["gw"]}, {"gw": known})
+    assert found["address"] == address
+    (bound,) = ENDPOINTS([gateway(ingress("192.0.2.9:443"))], {"gateways": ["gw"]}, {"gw": known})
+    assert bound["address"] == "192.0.2.9"
+
+
 def test_every_listener_of_every_gateway_is_there_in_order() -> None:
     found = endpoints(
         gateway(ingress("192.0.2.9:1"), ingress("192.0.2.9:2"), hosts="other"),
