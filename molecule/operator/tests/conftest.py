@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from scenarios.operator_way import Way
 from scenarios.scenario import Scenario
 
