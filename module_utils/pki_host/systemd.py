@@ -42,6 +42,9 @@ PIDFile={pid_file}
 # What a power cut left there may by now be the number of another process.
 ExecStartPre=/bin/rm -f -- {pid_file}
 ExecStart={command}
+# It writes that file a moment after ExecStart has ended. Waiting here needs no inotify, which a
+# busy host may have used up: the start would fail.
+ExecStartPost=/bin/sh -c 'until test -s {pid_file}; do sleep 0.1; done'
 ExecReload=/bin/kill -s {reload_signal} $MAINPID
 {environment}KillMode=mixed
 KillSignal={stop_signal}

@@ -48,6 +48,7 @@ def test_the_service_is_started_as_the_adapter_says_and_never_trusts_an_old_pid(
     assert service["ExecStart"] == " ".join(adapter("nginx").start_command(PROGRAM, ROOT))
     assert service["PIDFile"] == f"{ROOT}/run/nginx.pid"
     assert service["ExecStartPre"].endswith(service["PIDFile"])
+    assert f"test -s {service['PIDFile']};" in service["ExecStartPost"]
     assert (service["KillSignal"], service["Restart"]) == ("SIGQUIT", "on-failure")
     assert "Environment" not in service
 
