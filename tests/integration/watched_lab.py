@@ -117,7 +117,7 @@ class WatchedLab:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=300,
+            timeout=600,
             check=False,
             umask=umask,
         )
