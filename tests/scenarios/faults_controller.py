@@ -19,7 +19,7 @@ _RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+fa
 
 
 class ControllerRun:
-    """A running ``ansible-playbook``; its own session, so that nothing else dies with it."""
+    """A running ``ansible-playbook`` and what it has printed so far."""
 
     def __init__(
         self, scenario: Scenario, command: Sequence[str], environment: Mapping[str, str] = {}
@@ -37,7 +37,6 @@ class ControllerRun:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

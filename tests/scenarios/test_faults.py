@@ -159,7 +159,7 @@ def test_a_run_heals_what_a_controller_left_that_was_killed(
     print(f"FAULTS_SEED={SEED}")
     with calling(faulty.scenario) as calls:
         for name in chain:
-            # A reply is waiting already: the delivery of it is what "accepting" was killed in.
+            # What "accepting" was killed over is still to be delivered.
             if not (name == "delivering" and "accepting" in chain):
                 STAGES[name].work(faulty)
             kill_in(faulty, STAGES[name])
