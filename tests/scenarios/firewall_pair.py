@@ -53,7 +53,9 @@ class Pair:
             "run", "-d", "--name", self.scenario.container(name), "--hostname", name,
             "--label", f"mtls-certificates={environment['MOLECULE_STAGE']}",
             "--systemd=always", "--stop-signal", "37", "--cap-add", "NET_ADMIN,SYS_ADMIN",
+            # A machine keeps its card; a new one at each start would look dead to its neighbours.
             "--network", self.network, "--ip", address,
+            "--mac-address", f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}",
             environment["MOLECULE_IMAGE"], "/sbin/init",
         ).succeeded()  # fmt: skip
 
