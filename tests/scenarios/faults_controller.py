@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One ansible-playbook that is watched while it runs, and may be killed in the middle."""
+"""One ansible-playbook that is watched while it runs, and may be made to die in the middle."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Mapping, Sequence
 
-from scenarios.faults_processes import kill_tree
 from scenarios.scenario import REPOSITORY, STEP_SECONDS, Done, Scenario
 
+_PLUGINS = REPOSITORY / "tests/scenarios/callback_plugins"
 _TASK = re.compile(r"^TASK \[(.*)\] \*+$")
 _RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
@@ -25,7 +23,7 @@ class ControllerRun:
         self, scenario: Scenario, command: Sequence[str], environment: Mapping[str, str] = {}
     ) -> None:
         self._lines: list[str] = []
-        self._tasks: list[tuple[float, str]] = []
+        self._tasks: list[str] = []
         self._ended = False
         self._news = threading.Condition()
         self.process = subprocess.Popen(
@@ -47,7 +45,7 @@ class ControllerRun:
             with self._news:
                 self._lines.append(line)
                 if task := _TASK.match(line):
-                    self._tasks.append((time.monotonic(), task.group(1)))
+                    self._tasks.append(task.group(1))
                 self._news.notify_all()
         with self._news:
             self._ended = True
@@ -64,38 +62,21 @@ class ControllerRun:
     def task(self) -> str:
         """The task that runs now, or ran last."""
         with self._news:
-            return self._tasks[-1][1] if self._tasks else ""
+            return self._tasks[-1] if self._tasks else ""
 
     @property
     def over(self) -> bool:
         with self._news:
             return self._ended
 
-    def seconds(self) -> dict[str, float]:
-        """How long each task took, until the next one began."""
-        starts = [*self._tasks, (time.monotonic(), "")]
-        return {
-            name: round(after - start, 2)
-            for (start, name), (after, _) in itertools.pairwise(starts)
-        }
-
     def wait_for(self, task: str) -> None:
         """Return when the task begins; a run that ends without it fails the test."""
         with self._news:
-            self._news.wait_for(
-                lambda: self._ended or any(name == task for _, name in self._tasks), STEP_SECONDS
-            )
-            begun = any(name == task for _, name in self._tasks)
+            self._news.wait_for(lambda: self._ended or task in self._tasks, STEP_SECONDS)
+            begun = task in self._tasks
         assert begun, f"no task {task!r} in\n{self.output[-8000:]}"
 
     # -- ending --------------------------------------------------------------------
-
-    def kill(self) -> str:
-        """kill -9 for the whole run; the task in which it hit."""
-        task = self.task
-        assert kill_tree(self.process.pid), "there was nothing to kill"
-        self._finish()
-        return task
 
     def done(self) -> Done:
         """Wait for the end."""
@@ -106,6 +87,16 @@ class ControllerRun:
         self.process.wait(STEP_SECONDS)
         # What outlives a killed run may keep the pipe open; nothing more is expected from it.
         self._reader.join(5)
+
+
+def dying(task: str, delay: float) -> dict[str, str]:
+    """Environment of a run that is killed with all it started, ``delay`` seconds into a task."""
+    return {
+        "ANSIBLE_CALLBACK_PLUGINS": str(_PLUGINS),
+        "ANSIBLE_CALLBACKS_ENABLED": "dies",
+        "FAULTS_TASK": task,
+        "FAULTS_DELAY": f"{delay:.3f}",
+    }
 
 
 def changed(done: Done) -> dict[str, int]:

@@ -29,16 +29,19 @@ def kill_tree(root: int) -> int:
     """SIGKILL for all of a tree at one moment; how many there were.
 
     Workers of Ansible lead sessions of their own, so a process group is not enough. All are
-    stopped first: nobody sees another one die, or starts a new one meanwhile.
+    stopped first: nobody sees another one die, or starts a new one meanwhile. The caller may be
+    one of them; it goes last.
     """
-    stopped: set[int] = set()
+    stopped: set[int] = {os.getpid()}
     while fresh := [pid for pid in tree(root) if pid not in stopped]:
         for pid in fresh:
             _signal(pid, signal.SIGSTOP)
             stopped.add(pid)
-    for pid in stopped:
+    own = {os.getpid()} & {*tree(root)}
+    killed = [*(stopped - {os.getpid()}), *own]
+    for pid in killed:
         _signal(pid, signal.SIGKILL)
-    return len(stopped)
+    return len(killed)
 
 
 def command_line(pid: int) -> bytes:

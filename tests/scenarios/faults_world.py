@@ -75,6 +75,8 @@ class FaultyWorld:
         self._edits: dict[str, Any] = {
             name: yaml.safe_load((_INVENTORY / f"{name}.yml").read_text())[name] for name in _EDITED
         }
+        newest = self._requests / str(self.versions) / "request.yml"
+        self._edits["certificates"][0]["purposes"] = yaml.safe_load(newest.read_text())["purposes"]
         self._edits.update(firewall_in=[], firewall_confirm_seconds=CONFIRM_SECONDS)
 
     # -- runs ----------------------------------------------------------------------
@@ -114,8 +116,7 @@ class FaultyWorld:
             self.sign()
             self.run().succeeded()
         (entry,) = self._edits["certificates"]
-        both = ["mtls", "signing"]
-        entry["purposes"] = ["mtls"] if entry["purposes"] == both else both
+        entry["purposes"] = ["mtls"] if "signing" in entry["purposes"] else ["mtls", "signing"]
         self.versions += 1
 
     def have_a_new_version_signed(self) -> None:
@@ -164,9 +165,13 @@ class FaultyWorld:
         """The versions that have a directory beside the inventory."""
         return sorted(int(path.name) for path in self._requests.iterdir())
 
+    def accepted(self) -> int:
+        """The newest version with an accepted certificate."""
+        return max(int(path.parent.name) for path in self._requests.glob("*/accepted.yml"))
+
     def waiting(self) -> bool:
         """Whether the newest request has no accepted certificate yet."""
-        return not (self._requests / str(max(self.requests())) / "accepted.yml").exists()
+        return self.accepted() < max(self.requests())
 
     def key_versions(self) -> int:
         with self.scenario.lab.client("auditor") as auditor:
