@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 from integration.canary import Scanner, explain
+from scenarios.calls import call
 from scenarios.faults_power import until
 from scenarios.operator_world import FIREWALL, SITE, Operator, changed, variables
 from scenarios.scenario import Done, Scenario, difference
@@ -250,3 +251,5 @@ def test_a_host_that_loses_power_before_the_confirmation_boots_with_the_rules_be
     assert not deployed.is_armed()
     assert difference(settings, deployed.settings()) == {}
     assert changed(deployed.play(FIREWALL).succeeded()) == 0
+    dip = deployed.scenario.host("dip")
+    until(lambda: call(dip, deployed.way.address).status == 200, "the gateway answers", 60)
