@@ -8,6 +8,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from scenarios.scenario import REPOSITORY, STEP_SECONDS, Done, Scenario
 
@@ -59,12 +60,6 @@ class ControllerRun:
             return "".join(self._lines)
 
     @property
-    def task(self) -> str:
-        """The task that runs now, or ran last."""
-        with self._news:
-            return self._tasks[-1] if self._tasks else ""
-
-    @property
     def over(self) -> bool:
         with self._news:
             return self._ended
@@ -89,13 +84,17 @@ class ControllerRun:
         self._reader.join(5)
 
 
-def dying(task: str, delay: float) -> dict[str, str]:
-    """Environment of a run that is killed with all it started, ``delay`` seconds into a task."""
+def dying(task: str, delay: float, hit: Path) -> dict[str, str]:
+    """Environment of a run that is killed with all it started, ``delay`` seconds into a task.
+
+    ``hit`` is the file that then names the task that was killed.
+    """
     return {
         "ANSIBLE_CALLBACK_PLUGINS": str(_PLUGINS),
         "ANSIBLE_CALLBACKS_ENABLED": "dies",
         "FAULTS_TASK": task,
         "FAULTS_DELAY": f"{delay:.3f}",
+        "FAULTS_HIT": str(hit),
     }
 
 

@@ -77,7 +77,8 @@ class Watch:
         self.run.wait_for(self.task)
         while not self.run.over:
             found: set[bytes] = set()
-            for pid in processes.tree(self.run.process.pid):
+            # Those that live shortest first: workers, and what they started.
+            for pid in reversed(processes.tree(self.run.process.pid)):
                 found |= processes.memory_has(pid, self.needles)
             self.remembered |= {self.needles[needle] for needle in found}
             self.looks += 1

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Kills its own run, some time after the beginning of a task.
 
-From inside, because somebody who reads the output hears of a task when it may be over.
+From inside: the output names a task when it has its first result, not when it begins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ type: notification
 short_description: Kills its own run in the middle of a task
 description:
   - Everything the run has started on the controller gets SIGKILL, E(FAULTS_DELAY) seconds after the
-    beginning of task E(FAULTS_TASK).
+    beginning of task E(FAULTS_TASK). The task it hit is written to file E(FAULTS_HIT).
 """
 
 
@@ -35,7 +35,15 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "dies"
     CALLBACK_NEEDS_ENABLED = True
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._task = ""
+
     def v2_playbook_on_task_start(self, task, is_conditional):
-        if task.get_name() == os.environ.get("FAULTS_TASK"):
-            delay = float(os.environ["FAULTS_DELAY"])
-            threading.Timer(delay, kill_tree, [os.getpid()]).start()
+        self._task = task.get_name()
+        if self._task == os.environ.get("FAULTS_TASK"):
+            threading.Timer(float(os.environ["FAULTS_DELAY"]), self._die).start()
+
+    def _die(self):
+        Path(os.environ["FAULTS_HIT"]).write_text(self._task)
+        kill_tree(os.getpid())
