@@ -4,22 +4,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
+import signal
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scenarios.faults_processes import kill_tree
+from scenarios.faults_controller import ControllerRun, dying
 from scenarios.operator_way import Way
-from scenarios.scenario import REPOSITORY, TOOL, Done, Scenario
+from scenarios.scenario import Done, Scenario
 
 SITE, FIREWALL = "playbooks/site.yml", "playbooks/firewall.yml"
 ARMED = "/run/pki-firewall/armed.json"
 _RECAP = re.compile(r"^gateway\s+:.*\bchanged=(\d+)\b", re.MULTILINE)
 _WRITTEN = re.compile(r"/etc/pki/gateway/[^/]+/(?:log|run)/")
-_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -43,21 +41,17 @@ class Operator:
         settings = {**self.scenario.settings, **environment}
         return self.scenario.inside(*command, environment=settings)
 
-    def start(self, path: str, *options: str) -> Running:
+    def start(self, path: str, *options: str, **environment: str) -> ControllerRun:
         """A playbook that goes on while the test looks."""
         command = self.scenario.playbook_command(path, *options)
-        return Running(
-            subprocess.Popen(
-                [str(TOOL), "--in", self.scenario.name, *command],
-                cwd=REPOSITORY,
-                env={**os.environ, **self.scenario.settings},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-        )
+        return ControllerRun(self.scenario, command, environment)
+
+    def die_at(self, task: str, path: str, *options: str) -> None:
+        """A playbook that gets kill -9 with all it started, at the beginning of a task."""
+        hit = self.scenario.state / "killed-in"
+        done = self.start(path, *options, **dying(task, 0, hit)).done()
+        assert done.returncode == -signal.SIGKILL, done.output[-8000:]
+        assert hit.read_text() == task
 
     # -- looking -------------------------------------------------------------------
 
@@ -81,31 +75,6 @@ class Operator:
         container = self.scenario.container("gateway")
         self.scenario.podman("kill", "--signal", "KILL", container).succeeded()
         self.scenario.podman("start", container).succeeded()
-
-
-@dataclass(frozen=True)
-class Running:
-    """A playbook under way."""
-
-    process: subprocess.Popen[str]
-
-    def kill_at(self, words: str) -> str:
-        """SIGKILL for it and all it started when it says these words; what it said until then."""
-        assert self.process.stdout is not None
-        said = []
-        with self.process:
-            for line in self.process.stdout:
-                said.append(line)
-                if words in line:
-                    kill_tree(self.process.pid)
-                    break
-            else:
-                raise AssertionError(f"it never said {words!r}:\n{''.join(said)}")
-        return "".join(said)
-
-    def end(self) -> Done:
-        output, _ = self.process.communicate(timeout=_SECONDS)
-        return Done(self.process.returncode, output)
 
 
 def changed(done: Done) -> int:

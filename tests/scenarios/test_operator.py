@@ -28,7 +28,7 @@ ONE_MORE = variables(
     firewall_confirm_seconds=CONFIRM_SECONDS,
 )
 # The rules are loaded and the timer runs; the new connection comes next.
-NOT_CONFIRMED_YET = "Log in again, through the new rules"
+NOT_CONFIRMED_YET = "firewall : Log in again, through the new rules"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def cut_off(operator: Operator) -> CutOff:
     run = operator.start(FIREWALL, *LOCKED_OUT)
     until(lambda: NOBODY in operator.rules(), "the wrong rules are in force", 120)
     could_log_in = operator.way.is_open()
-    return CutOff(rules, settings, could_log_in, run.end())
+    return CutOff(rules, settings, could_log_in, run.done())
 
 
 def require_rolled_back(operator: Operator, cut: CutOff) -> None:
@@ -226,7 +226,7 @@ def test_rules_of_a_run_that_was_killed_before_the_confirmation_go_away_by_thems
     deployed: Operator,
 ) -> None:
     rules, settings = deployed.rules(), deployed.settings()
-    deployed.start(FIREWALL, *ONE_MORE).kill_at(NOT_CONFIRMED_YET)
+    deployed.die_at(NOT_CONFIRMED_YET, FIREWALL, *ONE_MORE)
     assert EXTRA in deployed.rules(), "it was killed too late"
     assert deployed.is_armed()
 
@@ -241,7 +241,7 @@ def test_a_host_that_loses_power_before_the_confirmation_boots_with_the_rules_be
     deployed: Operator,
 ) -> None:
     rules, settings = deployed.rules(), deployed.settings()
-    deployed.start(FIREWALL, *ONE_MORE).kill_at(NOT_CONFIRMED_YET)
+    deployed.die_at(NOT_CONFIRMED_YET, FIREWALL, *ONE_MORE)
     assert EXTRA in deployed.rules(), "it was killed too late"
     deployed.power_cut()
 
