@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,8 +207,9 @@ def redelivery(faulty: FaultyWorld) -> Redelivery:
     """A gateway has lost its key, which is known to us. It is delivered again, and watched."""
     scenario = faulty.scenario
     home = scenario.state / "watched"
+    shutil.rmtree(home, ignore_errors=True)
     for name in ("tmp", "user"):
-        (home / name).mkdir(parents=True, exist_ok=True)
+        (home / name).mkdir(parents=True)
     pem = scenario.host("gateway-old").check_output(f"cat {RELEASES}/current/key.pem")
     faulty.lose_the_key("gateway-old")
     before = len(audit(scenario))
@@ -223,10 +225,14 @@ def redelivery(faulty: FaultyWorld) -> Redelivery:
         TMPDIR=str(home / "tmp"),
         # Otherwise a task is named when it has its first result, not when it begins.
         ANSIBLE_DISPLAY_SKIPPED_HOSTS="true",
-        ANSIBLE_LOG_PATH=str(home / "ansible.log"),
+        ANSIBLE_LOG_PATH=str(scenario.state / "watched.log"),
     )
     watch = Watch(run, home, DELIVERY, {**memory_needles(pem), marker.encode(): "the marker"})
     watch.follow()
+    print(
+        f"kept {len(watch.kept)} command lines, environments and files; "
+        f"looked {watch.looks} times into the memory of all processes"
+    )
     done = run.done().succeeded()
     assert changed(done)["gateway-old"] > 0, done.output[-4000:]
     return Redelivery(pem, marker, watch, audit(scenario)[before:])
@@ -342,6 +348,7 @@ def test_a_gateway_comes_back_by_itself_with_one_whole_release(
     host = faulty.scenario.host(name)
     until(lambda: host.run(f"systemctl is-active {UNIT}").rc == 0, f"{UNIT} is active on {name}")
     current = faulty.current(name)
+    print(f"{name} came back with {current.release}, out of versions {rebooted.versions}")
     assert current.whole
     assert current.version in rebooted.versions
     assert faulty.served(name) == current.certificate
