@@ -38,14 +38,19 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_in_the_documentation_names_things_that_exist(command: str) -> None:
-    words = shlex.split(command)
+    words = shlex.split(command, comments=True)
     if words[0] == "make":
         rules = (REPOSITORY / "Makefile").read_text()
         for target in words[1:]:
             name = target.replace(".venv/", "$(VENV)/")
             assert re.search(rf"^{re.escape(name)}:", rules, re.M), f"make has no target {target}"
         return
-    assert words[0] in (".venv/bin/ansible-playbook", "git"), command
+    if words[0] == "tools/molecule":
+        options = dict(zip(words[2:], words[3:], strict=False))
+        name = words[2] if words[1] == "--in" else options.get("-s", "default")
+        assert (REPOSITORY / "molecule" / name / "molecule.yml").exists(), command
+        return
+    assert words[0] in (".venv/bin/ansible-playbook", "git", "apt-get"), command
     for word in words[1:]:
         if word.startswith(("playbooks/", "inventories/")) and not word.endswith("certificates"):
             assert (REPOSITORY / word).exists(), f"{word} does not exist"
@@ -91,6 +96,10 @@ def fill_in(runner: Clone, lab: Lab) -> None:
         ("{{ inventory_dir }}/trust/vault-ca.pem", record["vault"]["ca_cert"]),
         ("/run/secrets/", f"{lab.home}/secrets/"),
     ])  # fmt: skip
+    replace(everywhere / "group_vars/all/firewall.yml", [
+        ("FILL-IN/24", "192.0.2.0/24"), ("vault.FILL-IN.example", "vault.example"),
+        ("  FILL-IN:", "  api.nonprod.dip.example:"), ("- FILL-IN", "- 192.0.2.1"),
+    ])  # fmt: skip
     host = runner.root / "host"
     (everywhere / "hosts.yml").write_text(
         (everywhere / "hosts.yml")
@@ -102,6 +111,9 @@ def fill_in(runner: Clone, lab: Lab) -> None:
             + json.dumps(sys.executable)
             + f"\n          release_root: {host}/tls\n          crl_cache_root: {host}/crl"
             + f"\n          gateway_root: {host}/gateway"
+            # This machine is nobody's host: no service manager, no packet filter, no root.
+            + "\n          gateway_service: daemon"
+            + "\n          firewall_manage: false"
             + f"\n          gateway_programs: {{nginx: {record['programs']['nginx']}}}",
         )
     )
