@@ -250,6 +250,11 @@ class Arguments:
     def pki_gateway_info(self) -> dict[str, Any]:
         return {"programs": {"nginx": program()}}
 
+    def pki_firewall(self) -> dict[str, Any]:
+        # Checking only: this machine's packet filter is not ours to change.
+        rules = "table inet pki {\n}\n"
+        return {"rules": rules, "root": str(self.fresh()), "_ansible_check_mode": True}
+
     def lab_files(self) -> dict[str, Any]:
         home = self.fresh()
         tls = {"ca": "ca.pem", "certificate": "server.pem", "key": "server.key"}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Documentation that runs: the README's ten minutes, to the letter, and every command it names."""
 
-from __future__ import annotations
+from __future__ import itertools
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_every_command_in_the_documentation_names_things_that_exist(command: str
             assert re.search(rf"^{re.escape(name)}:", rules, re.M), f"make has no target {target}"
         return
     if words[0] == "tools/molecule":
-        options = dict(zip(words[2:], words[3:], strict=False))
+        options = dict(itertools.pairwise(words))
         name = words[2] if words[1] == "--in" else options.get("-s", "default")
         assert (REPOSITORY / "molecule" / name / "molecule.yml").exists(), command
         return
