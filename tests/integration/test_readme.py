@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Documentation that runs: the README's ten minutes, to the letter, and every command it names."""
 
-from __future__ import itertools
+from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
