@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .PHONY: help lab lab-down status test lint unit adversarial generations integration molecule \
-  molecule-clean bench requirements clean
+  faults molecule-clean bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ integration: $(VENV)/.dev ## Only the tests against real servers
 
 molecule: $(VENV)/.dev ## Only the scenarios on real systemd hosts (podman)
 	@$(BIN)/python tools/check.py scenarios
+
+faults: $(VENV)/.dev ## kill -9 in every stage, several times each (long; FAULTS_SEED, FAULTS_ROUNDS)
+	@FAULTS=long $(BIN)/python -m pytest -s -v --durations=0 tests/scenarios/test_faults.py
 
 molecule-clean: ## Remove what killed runs of the scenarios left
 	@tools/molecule --clean
