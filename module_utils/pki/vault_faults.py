@@ -20,8 +20,11 @@ MAX_QUOTED = 300
 SECRET_LIKE = re.compile(
     r"-----BEGIN.*?(?:-----END[^-]*-----|$)"  # PEM, however its lines are joined
     r"|\b(?:hv[sbr]|[sbr])\.[\w-]{20,}"  # tokens
-    r"|[A-Za-z0-9+/=]{40,}|[\w=-]{40,}"  # base64 of both alphabets, hexadecimal
+    r"|[\w+/=-]{40,}"  # what may be an encoding: ENCODED tells it from a long path
 )
+# base64 of both alphabets, hexadecimal. One of them anywhere in a run hides the whole run: its
+# rest, beyond a character of the other alphabet, is secret, too.
+ENCODED = re.compile(r"[A-Za-z0-9+/=]{40}|[\w=-]{40}")
 CAPABILITY = {"get": "read", "list": "list", "post": "create or update"}
 
 
@@ -286,8 +289,14 @@ def quote(errors: Iterable[str], secrets: Iterable[str] = ()) -> str:
     text = " ".join(" ".join(errors).split())
     for secret in secrets:
         text = text.replace(secret, "[removed]")
-    text = SECRET_LIKE.sub("[removed]", text)
+    text = SECRET_LIKE.sub(_hidden, text)
     return text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "..."
+
+
+def _hidden(found: re.Match[str]) -> str:
+    run = found.group()
+    is_path = re.fullmatch(r"[\w+/=-]+", run) and not ENCODED.search(run)
+    return run if is_path else "[removed]"
 
 
 def fault(kind: Kind, found: str, where: str, *, expected: str = "") -> Fault:

@@ -19,6 +19,8 @@ SECRETS = {
     "a PEM text without its end": PEM[:-30],
     "one line of a PEM text": LINES[1],
     "base64 for URLs": base64.urlsafe_b64encode(secrets.token_bytes(96)).decode(),
+    "base64 for URLs with its one dash late": "A1b2C3d4" * 8 + "-" + "E5f6G7h8" * 4,
+    "base64 for URLs with its one dash early": "E5f6G7h8" * 4 + "-" + "A1b2C3d4" * 8,
     "hexadecimal": secrets.token_hex(32),
     "a service token": "hvs." + secrets.token_urlsafe(24),
     "a token of the old form": "s." + secrets.token_hex(12),
