@@ -30,6 +30,8 @@ MODULE_UTILS = ("module_utils", "roles/lab/module_utils")
 REPORT = ROOT / ".reports/scenarios.xml"
 # Whole files in turn, in the order the tests ask for: what a file starts, its tests share.
 TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+# Which files share hosts, and so a process, tests/scenarios/conftest.py says.
+TWO_WORLDS_AT_A_TIME = ("-n", "2", "--dist", "loadscope")
 CANNOT = 3  # how our programs say that this machine lacks something
 
 
@@ -159,7 +161,7 @@ def scenarios() -> bool | NotRun:
     if there is not True:
         return there
     REPORT.unlink(missing_ok=True)
-    passed = pytest("tests/scenarios", f"--junitxml={REPORT}")
+    passed = pytest("tests/scenarios", *TWO_WORLDS_AT_A_TIME, f"--junitxml={REPORT}")
     wanted = [path.parent.name for path in sorted(ROOT.glob("molecule/*/molecule.yml"))]
     missing = unproven(REPORT.read_text(), wanted) if REPORT.exists() else wanted
     for name in missing:

@@ -8,10 +8,29 @@ steps before it are taken on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from scenarios.scenario import Change, Scenario
 from scenarios.steps import Checked, check
+from xdist.scheduler import LoadScopeScheduling
+
+# Which files share hosts; every other file has hosts of its own. Two processes may run the tests,
+# and what shares hosts must stay in one of them, in order.
+SHARED = {"test_faults": "test_default"}
+
+
+class HostsInTurn(LoadScopeScheduling):
+    """Hands whole groups of files to the processes of pytest-xdist."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        stem = Path(nodeid.partition("::")[0]).stem
+        return SHARED.get(stem, stem)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HostsInTurn:
+    return HostsInTurn(config, log)
 
 
 @pytest.fixture(scope="session")
