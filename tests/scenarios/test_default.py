@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import pytest
-from scenarios.scenario import Change, Scenario
+from scenarios.scenario import Change, Scenario, difference
 from scenarios.steps import GATEWAYS, Checked
 
 
@@ -26,6 +26,17 @@ def test_the_old_gateway_is_as_old_as_we_say(hosts: Scenario) -> None:
     old = hosts.host("gateway-old")
     assert old.check_output("python3 -c 'import sys; print(sys.version_info[:2])'") == "(3, 9)"
     assert old.check_output("openssl version").startswith("OpenSSL 1.1.1")
+
+
+def test_a_look_at_a_host_sees_a_change(world: Scenario) -> None:
+    """Otherwise "nothing changed" would mean nothing."""
+    before = world.snapshot("gateway")
+    world.host("gateway").run_expect([0], "touch /etc/pki-look && chmod 600 /etc/debian_version")
+    after = world.snapshot("gateway")
+    world.host("gateway").run_expect([0], "rm /etc/pki-look && chmod 644 /etc/debian_version")
+    seen = difference(before, after)
+    assert {"/etc/pki-look", "/etc/debian_version"} == set(seen)
+    assert difference(before, world.snapshot("gateway")) == {}
 
 
 def test_check_mode_on_virgin_hosts_changes_nothing(virgin_check: Checked) -> None:
