@@ -92,7 +92,7 @@ def _record(
         "policy": f"{rules.name}: {rules.document}",
         "remarks": [
             f"{finding.rule}: {finding.message} (found {finding.found})"
-            for finding in policy.failed(accepted.findings, "should")
+            for finding in policy.reported(accepted.findings)
         ],
     }
 

@@ -1,52 +1,89 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Policy as data: parameters and CEL rules of one source document, judged over facts.
 
-Pure: text and values in, values out. Reading the file is :mod:`.policy_files`' work.
-A rule sees exactly two variables: its facts document under the name of its kind
-(``request``, ``certificate``) and ``policy``, the parameters' values.
+Pure: values in, values out. Reading text is :mod:`.policy_load`'s work, reading files
+:mod:`.policy_files`'. A rule sees exactly two variables: its facts document under the name of
+its kind (``request``, ``certificate``, ...) and ``policy``, the parameters' values.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
-
-import jsonschema
-import yaml
 
 from . import cel_engine as cel
 from .errors import PkiError
 
 Facts = Mapping[str, Any]
 
+#: The document's own words for how binding a clause is, the most binding first.
+LEVELS = ("must", "should", "recommendation", "procedure", "information")
+EVIDENCE = "evidence"
+
+
+class Outcome(StrEnum):
+    """How a rule ends over one facts document. Only the first is an approval."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WAIVED = "waived"
+    NOT_APPLICABLE = "not_applicable"
+    NOT_EVALUATED = "not_evaluated"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One rule's verdict over one facts document.
 
-    ``found`` and ``expected`` are sentences, and empty when the rule passed.
+    ``found`` and ``expected`` are sentences, and empty unless the rule failed or could not be
+    evaluated. ``refuses`` says that what it judges is not let in when it fails.
     """
 
     rule: str
     clause: str
     level: str
-    passed: bool
+    refuses: bool
+    outcome: Outcome
     message: str
     found: str
     expected: str
     next_step: str
 
+    @property
+    def passed(self) -> bool:
+        """Whether the rule was evaluated and held."""
+        return self.outcome is Outcome.PASSED
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file and a line in it; line 0 when only the file is known."""
+
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+NOWHERE = Place()
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule whose expressions are compiled."""
+    """A rule whose expressions are compiled.
+
+    ``item`` is empty except for evidence: there a rule judges only the record of its own id.
+    ``not_computed`` is why a person must vouch for a clause that says "must".
+    """
 
     id: str
     clause: str
     level: str
+    refuses: bool
     kind: str
     message: str
     remedy: str
@@ -54,6 +91,51 @@ class Rule:
     require: cel.Program
     found: cel.Program
     expected: cel.Program
+    resolves: tuple[int, ...] = ()
+    place: Place = NOWHERE
+    item: str = ""
+    age: str = ""
+    not_computed: str = ""
+
+    @property
+    def expressions(self) -> Mapping[str, cel.Program]:
+        """The compiled expressions by the name of their field."""
+        named = {
+            "when": self.when,
+            "require": self.require,
+            "found": self.found,
+            "expected": self.expected,
+        }
+        return {name: program for name, program in named.items() if program is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value of the document, and which way an organisation may move it freely.
+
+    ``set_by`` is empty for the document's own value, else what set it.
+    """
+
+    name: str
+    value: Any
+    clause: str
+    description: str
+    stricter: str
+    unit: str = ""
+    provisional: str = ""
+    resolves: tuple[int, ...] = ()
+    place: Place = NOWHERE
+    set_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A contradiction of the document, and how it is read here."""
+
+    number: int
+    where: str
+    problem: str
+    resolution: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +166,25 @@ class Policy:
     document: str
     environments: Mapping[str, Environment]
     parties: Mapping[str, Party]
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
     rules: tuple[Rule, ...]
+    resolutions: Mapping[int, Resolution] = field(default_factory=dict)
+    _by_kind: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
+    _values: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kinds: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            kinds.setdefault(rule.kind, []).append(rule)
+        object.__setattr__(self, "_by_kind", {kind: tuple(some) for kind, some in kinds.items()})
+        object.__setattr__(
+            self, "_values", {name: item.value for name, item in self.parameters.items()}
+        )
 
     def parameter(self, name: str) -> Any:
         """The value of a parameter; PkiError when the policy has none of that name."""
         try:
-            return self.parameters[name]
+            return self._values[name]
         except KeyError:
             raise PkiError(
                 f"policy {self.name} has no parameter {name}",
@@ -109,170 +203,127 @@ class Policy:
         """A parameter that is a list of strings."""
         return tuple(str(item) for item in self.parameter(name))
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of facts that this policy judges."""
+        return tuple(self._by_kind)
+
+    def of_kind(self, kind: str, item: str = "") -> tuple[Rule, ...]:
+        """The rules over facts of a kind, in file order; of evidence, those for one record."""
+        rules = self._by_kind.get(kind, ())
+        return tuple(rule for rule in rules if rule.item == item) if kind == EVIDENCE else rules
+
+    def evaluate(self, kind: str, facts: Facts, item: str = "") -> tuple[Finding, ...]:
+        """Every rule of ``kind`` over one facts document, whatever becomes of it.
+
+        A rule that cannot be evaluated (a fact it reads is missing) ends as such, with the
+        reason as ``found``.
+        """
+        context = self._context(kind, facts)
+        return tuple(_finding(rule, context) for rule in self.of_kind(kind, item))
+
     def judge(self, kind: str, facts: Facts) -> tuple[Finding, ...]:
         """Every applicable rule of ``kind`` over one facts document, in file order.
 
-        A rule that cannot be evaluated (a fact it reads is missing) raises PkiError
-        POLICY-EVALUATION: what was not judged is never approved.
+        For whoever lets something in: raises PkiError POLICY-EVALUATION for a rule that
+        cannot be evaluated, and for a kind without rules. What was not judged is never approved.
         """
-        rules = [rule for rule in self.rules if rule.kind == kind]
-        if not rules:
+        if not self.of_kind(kind):
             raise PkiError(
                 f"policy {self.name} has no rule for {kind} facts",
                 rule="POLICY-EVALUATION",
                 where=f"policies/{self.name}.yml",
                 next_step="a document that no rule judges cannot be approved; add rules",
             )
-        context = _context(kind, facts, self.parameters)
-        return tuple(self._findings(rules, context))
+        findings = self.evaluate(kind, facts)
+        for finding in findings:
+            if finding.outcome is Outcome.NOT_EVALUATED:
+                raise PkiError(
+                    finding.message,
+                    rule="POLICY-EVALUATION",
+                    found=finding.found,
+                    expected=finding.expected,
+                    where=f"policies/{self.name}, rule {finding.rule}",
+                    next_step=finding.next_step,
+                )
+        return tuple(one for one in findings if one.outcome is not Outcome.NOT_APPLICABLE)
 
-    def _findings(self, rules: list[Rule], context: cel.Context) -> Iterator[Finding]:
-        for rule in rules:
-            if rule.when is not None and not self._boolean(rule, rule.when, context):
-                continue
-            passed = self._boolean(rule, rule.require, context)
-            yield Finding(
-                rule=rule.id,
-                clause=rule.clause,
-                level=rule.level,
-                passed=passed,
-                message=rule.message,
-                found="" if passed else str(self._execute(rule, rule.found, context)),
-                expected="" if passed else str(self._execute(rule, rule.expected, context)),
-                next_step=rule.remedy,
-            )
+    def _context(self, kind: str, facts: Facts) -> cel.Context:
+        # One context a document and never a dictionary: the engine converts one at every call.
+        context = cel.Context(functions=dict(FUNCTIONS))
+        context.add_variable(kind, dict(facts))
+        context.add_variable("policy", self._values)
+        return context
 
-    def _boolean(self, rule: Rule, program: cel.Program, context: cel.Context) -> bool:
-        value = self._execute(rule, program, context)
-        if isinstance(value, bool):
-            return value
-        raise self._not_evaluated(rule, program, f"{type(value).__name__} instead of a boolean")
 
-    def _execute(self, rule: Rule, program: cel.Program, context: cel.Context) -> Any:
-        try:
-            return program.execute(context)
-        except (KeyError, TypeError, ValueError, RuntimeError) as exc:
-            raise self._not_evaluated(rule, program, f"{type(exc).__name__}: {exc}") from exc
+def refused(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings for which what they judge is not let in."""
+    return tuple(one for one in findings if one.refuses and not one.passed)
 
-    def _not_evaluated(self, rule: Rule, program: cel.Program, found: str) -> PkiError:
-        return PkiError(
-            f"rule {rule.id} could not be evaluated on these {rule.kind} facts",
-            rule="POLICY-EVALUATION",
-            found=found,
-            expected=f"a value of `{program.source}`",
-            where=f"policies/{self.name}.yml, rule {rule.id}",
+
+def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings that did not pass and yet let in what they judge."""
+    return tuple(one for one in findings if not one.refuses and not one.passed)
+
+
+class _CannotEvaluate(Exception):
+    def __init__(self, program: cel.Program, found: str) -> None:
+        super().__init__(found)
+        self.program = program
+
+
+def _finding(rule: Rule, context: cel.Context) -> Finding:
+    try:
+        if rule.when is not None and not _boolean(rule.when, context):
+            return _result(rule, Outcome.NOT_APPLICABLE)
+        if _boolean(rule.require, context):
+            return _result(rule, Outcome.PASSED)
+        found = str(_execute(rule.found, context))
+        return _result(rule, Outcome.FAILED, found, str(_execute(rule.expected, context)))
+    except _CannotEvaluate as exc:
+        return Finding(
+            rule=rule.id,
+            clause=rule.clause,
+            level=rule.level,
+            refuses=rule.refuses,
+            outcome=Outcome.NOT_EVALUATED,
+            message=f"rule {rule.id} could not be evaluated on these {rule.kind} facts",
+            found=str(exc),
+            expected=f"a value of `{exc.program.source}`",
             next_step="correct the rule or the facts; until then nothing it judges is approved",
         )
 
 
-def failed(findings: tuple[Finding, ...], level: str = "must") -> tuple[Finding, ...]:
-    """The findings of a level that did not pass."""
-    return tuple(finding for finding in findings if finding.level == level and not finding.passed)
-
-
-def load(text: str, schema: Mapping[str, Any], name: str) -> Policy:
-    """A policy from its YAML text.
-
-    Raises PkiError POLICY-FILE naming the place for text that is not YAML, does not fit
-    the schema, or holds an expression that does not compile.
-    """
-    where = f"policies/{name}.yml"
-    raw = _parse(text, where)
-    _validate(raw, schema, where)
-    if raw["name"] != name:
-        raise _broken(where, "name", str(raw["name"]), name)
-    return Policy(
-        name=name,
-        title=raw["title"],
-        document=f"{raw['document']['title']} v{raw['document']['version']}",
-        environments=MappingProxyType(
-            {
-                key: Environment(key, value["class"], value["cn_prefix"])
-                for key, value in raw["environments"].items()
-            }
-        ),
-        parties=MappingProxyType(
-            {
-                key: Party(key, value["title"], frozenset(value["purposes"]), value["dual"])
-                for key, value in raw["parties"].items()
-            }
-        ),
-        parameters=MappingProxyType(
-            {key: value["value"] for key, value in raw["parameters"].items()}
-        ),
-        rules=_compile_rules(raw["rules"], where),
-    )
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown line"
-        problem = getattr(exc, "problem", None) or "not YAML"
-        raise _broken(where, place, str(problem), "valid YAML") from exc
-
-
-def _validate(raw: Any, schema: Mapping[str, Any], where: str) -> None:
-    validator = jsonschema.Draft202012Validator(dict(schema))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(raw))
-    if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "the whole file"
-        raise _broken(where, place, error.message, "what policies/schema.json describes")
-
-
-def _compile_rules(raw: list[Mapping[str, str]], where: str) -> tuple[Rule, ...]:
-    rules: list[Rule] = []
-    seen: set[tuple[str, str]] = set()
-    for entry in raw:
-        key = (entry["id"], entry["kind"])
-        if key in seen:
-            raise _broken(where, f"rule {entry['id']}", f"twice for {entry['kind']}", "once")
-        seen.add(key)
-
-        def program(field: str, entry: Mapping[str, str] = entry) -> cel.Program:
-            try:
-                return cel.compile_expression(entry[field])
-            except ValueError as exc:
-                place = f"rule {entry['id']}, {field}"
-                raise _broken(where, place, str(exc).splitlines()[0], "a CEL expression") from exc
-
-        rules.append(
-            Rule(
-                id=entry["id"],
-                clause=entry["clause"],
-                level=entry["level"],
-                kind=entry["kind"],
-                message=entry["message"],
-                remedy=entry["remedy"],
-                when=program("when") if "when" in entry else None,
-                require=program("require"),
-                found=program("found"),
-                expected=program("expected"),
-            )
-        )
-    return tuple(rules)
-
-
-def _broken(where: str, place: str, found: str, expected: str) -> PkiError:
-    return PkiError(
-        "the policy file cannot be used",
-        rule="POLICY-FILE",
+def _result(rule: Rule, outcome: Outcome, found: str = "", expected: str = "") -> Finding:
+    return Finding(
+        rule=rule.id,
+        clause=rule.clause,
+        level=rule.level,
+        refuses=rule.refuses,
+        outcome=outcome,
+        message=rule.message,
         found=found,
         expected=expected,
-        where=f"{where}: {place}",
-        next_step="correct the policy file; nothing is judged with a broken policy",
+        next_step=rule.remedy,
     )
 
 
-def _context(kind: str, facts: Facts, parameters: Mapping[str, Any]) -> cel.Context:
-    context = cel.Context()
-    context.add_variable(kind, dict(facts))
-    context.add_variable("policy", dict(parameters))
-    context.add_function("join", lambda items, separator: separator.join(map(str, items)))
-    context.add_function("show", _show)
-    return context
+def _boolean(program: cel.Program, context: cel.Context) -> bool:
+    value = _execute(program, context)
+    if isinstance(value, bool):
+        return value
+    raise _CannotEvaluate(program, f"{type(value).__name__} instead of a boolean")
+
+
+def _execute(program: cel.Program, context: cel.Context) -> Any:
+    try:
+        return program.execute(context)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, ArithmeticError) as exc:
+        raise _CannotEvaluate(program, f"{type(exc).__name__}: {exc}") from exc
+
+
+def _join(items: Sequence[Any], separator: str) -> str:
+    return separator.join(map(str, items))
 
 
 def _show(value: Any) -> str:
@@ -280,3 +331,7 @@ def _show(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={value[key]}" for key in sorted(value)) or "nothing"
     return json.dumps(value, ensure_ascii=False)
+
+
+#: What CEL lacks and sentences need.
+FUNCTIONS: Mapping[str, Any] = {"join": _join, "show": _show}

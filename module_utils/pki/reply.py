@@ -179,7 +179,7 @@ def accept(
         PkiError: the first decisive problem. Rules of this module and those it calls:
             DIP-12.2-16-CER, REPLY-PRIVATE-KEY, DIP-6.1.1-PKCS10, DIP-6.1.2-SAME-HOST,
             DIP-3.5.1-CHAIN, DIP-3.5.1-EXPIRY, DIP-4.1-DCA-ONLY, DIP-3.5.2.5-RP-CHECK;
-            then the first failed finding of level ``must``.
+            then the first failed finding that refuses.
     """
     moment = in_seconds(now)
     certificates = read(files)
@@ -317,7 +317,7 @@ def _judged(policy: Judge, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
             next_step="report this with the certificate; nothing was changed",
         ) from None
     for finding in findings:
-        if finding.level == "must" and not finding.passed:
+        if finding.refuses and not finding.passed:
             raise PkiError(
                 names.printable(str(finding.message), 400),
                 rule=str(finding.rule),

@@ -70,7 +70,7 @@ def _judge(certificate: Certificate, rules: Policy, request: bytes) -> None:
         policy=certificate.policy,
         environment=certificate.environment,
     )
-    for finding in policy.failed(
+    for finding in policy.refused(
         rules.judge("request", csr.facts(csr.parse(request), expectation))
     ):
         raise PkiError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pki.errors import PkiError
-from pki.policy import Policy, failed, load
+from pki.policy import Policy
 from pki.policy_files import load_policies
 
 DIRECTORY = Path(__file__).parents[2] / "policies"

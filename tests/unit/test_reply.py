@@ -34,7 +34,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pki import reply, shipped
 from pki.errors import PkiError
-from pki.policy import Finding
+from pki.policy import Finding, Outcome
 from unit import pki_factory as factory
 from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
 
@@ -90,7 +90,7 @@ def test_a_good_reply_is_accepted_with_its_chain_and_the_shipped_policy() -> Non
     assert accepted.fullchain_pem() == PEM + ISSUING.pem
 
 
-def test_findings_of_level_should_are_kept_and_do_not_refuse() -> None:
+def test_findings_that_only_report_are_kept_and_do_not_refuse() -> None:
     findings = accept(PEM).findings
     assert {f.rule for f in findings if not f.passed} == {"DIP-7.1.2-RSA4096", "DIP-6.2-CA-4096"}
     assert any(f.passed for f in findings)
@@ -514,7 +514,8 @@ def finding(**change: Any) -> Finding:
         "rule": "DIP-X",
         "clause": "1.1",
         "level": "must",
-        "passed": True,
+        "refuses": True,
+        "outcome": Outcome.PASSED,
         "message": "the message",
         "found": "this",
         "expected": "that",
@@ -523,10 +524,10 @@ def finding(**change: Any) -> Finding:
     return Finding(**{**values, **change})
 
 
-def test_the_first_failed_must_decides_and_should_does_not() -> None:
-    first = finding(rule="DIP-FIRST", passed=False, found="evil\x1b {{ x }}")
-    second = finding(rule="DIP-SECOND", passed=False)
-    wish = finding(rule="DIP-WISH", passed=False, level="should")
+def test_the_first_failed_finding_that_refuses_decides_and_a_reported_one_does_not() -> None:
+    first = finding(rule="DIP-FIRST", outcome=Outcome.FAILED, found="evil\x1b {{ x }}")
+    second = finding(rule="DIP-SECOND", outcome=Outcome.FAILED)
+    wish = finding(rule="DIP-WISH", outcome=Outcome.FAILED, refuses=False)
     error = refusal(PEM, policy=Recorder(wish, finding(), first, second))
     assert (error.rule, error.message, error.expected) == ("DIP-FIRST", "the message", "that")
     assert (error.found, error.next_step) == ("evil\\u001b { { x }}", "do it")
