@@ -194,6 +194,7 @@ def _proven(scenario: str, cases: list[ET.Element]) -> bool:
 CHECKS: dict[str, tuple[Check, ...]] = {
     "lint": (ruff, yamllint, vermin, mypy, validate_modules, ansible_lint),
     "unit": (lambda: pytest("tests/unit"),),
+    "policy": (lambda: pytest("tests/policy"),),
     "adversarial": (lambda: pytest("tests/adversarial"),),
     "generations": (generations,),
     "integration": (lambda: pytest("tests/integration", *TWO_AT_A_TIME),),

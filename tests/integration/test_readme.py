@@ -42,7 +42,7 @@ def test_every_command_in_the_documentation_names_things_that_exist(command: str
     words = shlex.split(command, comments=True)
     if words[0] == "make":
         rules = (REPOSITORY / "Makefile").read_text()
-        for target in words[1:]:
+        for target in (word for word in words[1:] if "=" not in word):
             name = target.replace(".venv/", "$(VENV)/")
             assert re.search(rf"^{re.escape(name)}:", rules, re.M), f"make has no target {target}"
         return
