@@ -219,8 +219,8 @@ class Policy:
         A rule that cannot be evaluated (a fact it reads is missing) ends as such, with the
         reason as ``found``.
         """
-        context = self._context(kind, facts)
-        return tuple(_finding(rule, context) for rule in self.of_kind(kind, item))
+        context = self.context(kind, facts)
+        return tuple(finding_of(rule, context) for rule in self.of_kind(kind, item))
 
     def judge(self, kind: str, facts: Facts) -> tuple[Finding, ...]:
         """Every applicable rule of ``kind`` over one facts document, in file order.
@@ -248,7 +248,8 @@ class Policy:
                 )
         return tuple(one for one in findings if one.outcome is not Outcome.NOT_APPLICABLE)
 
-    def _context(self, kind: str, facts: Facts) -> cel.Context:
+    def context(self, kind: str, facts: Facts) -> cel.Context:
+        """One facts document as the rules of its kind see it."""
         # One context a document and never a dictionary: the engine converts one at every call.
         context = cel.Context(functions=dict(FUNCTIONS))
         context.add_variable(kind, dict(facts))
@@ -272,7 +273,8 @@ class _CannotEvaluate(Exception):
         self.program = program
 
 
-def _finding(rule: Rule, context: cel.Context) -> Finding:
+def finding_of(rule: Rule, context: cel.Context) -> Finding:
+    """How one rule ends over the facts of a context (:meth:`Policy.context`)."""
     try:
         if rule.when is not None and not _boolean(rule.when, context):
             return _result(rule, Outcome.NOT_APPLICABLE)

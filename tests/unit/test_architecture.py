@@ -29,6 +29,8 @@ FLOORS = (
         "lifecycle",
         "firewall",
         "marked_yaml",
+        "cel_tree",
+        "cel_text",
     ),
     ("vault_settings", "vault_faults", "plan_checks", "plan", "names", "policy", "expectation"),
     ("policy_load", "documents"),
