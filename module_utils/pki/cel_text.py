@@ -188,15 +188,13 @@ class _Reader:
         return node
 
     def _unary(self) -> Node:
-        signs = []
-        while self._peek.kind == "sign" and self._peek.text in "!-":
-            signs.append(self._advance())
-        if len({sign.text for sign in signs}) > 1:
-            raise NotCel("! and - in a row", signs[0].at)
-        node = self._member()
-        for sign in reversed(signs):
-            node = Unary(sign.text, node, sign.at)
-        return node
+        sign = self._take("!") or self._take("-")
+        if sign is None:
+            return self._member()
+        if self._peek.kind == "sign" and self._peek.text in "!-":
+            # The engine takes two away unseen, so that !!0 is a number and !(!0) an error.
+            raise NotCel("! or - in a row", sign.at)
+        return Unary(sign.text, self._member(), sign.at)
 
     def _member(self) -> Node:
         node = self._primary()

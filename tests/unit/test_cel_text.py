@@ -118,6 +118,8 @@ REFUSED = {
     "package.a": "reserved word",
     "a.in": "no field's name",
     "!-a": "in a row",
+    "!!a": "in a row",
+    "--1": "in a row",
     "a ? b": "where : should be",
 }
 
