@@ -3,7 +3,8 @@
 
 Pure. Every problem of every entry is collected and raised as one PkiError INVENTORY, so
 that a person corrects a file once and not once per run. File names are the project's
-law: ``group_vars/all/{organisations,certificates,trust}.yml``.
+law: ``group_vars/all/{organisations,certificates,trust}.yml``. Whether the document allows what
+an entry asks for is the policy's to say: see :mod:`.declarations`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, TypeVar
 
 from . import names
@@ -28,27 +30,54 @@ _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
 _DIP_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_QUOTA_MAX = 1_000_000
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A named human of an organisation's roster."""
+    """A named human of an organisation's roster.
+
+    ``permanent``: a permanent employee of the organisation; ``left``: the ISO date on which the
+    person left, empty for who is still there.
+    """
 
     name: str
     email: str
     role: str
+    permanent: bool = False
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who is responsible for what uses a certificate, and the ISO date of accepting it (5.6.2)."""
+
+    name: str
+    accepted: str
 
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """A vetted organisation; ``subject`` holds O, L, ST and C exactly as vetted."""
+    """A vetted organisation; ``subject`` holds O, L, ST and C exactly as vetted.
+
+    ``registered`` and ``vetted`` are ISO dates, empty when the inventory does not say; ``quota``
+    is the number of certificates the portal allows, None when the inventory does not say;
+    ``owner`` answers for the certificates whose entries name nobody; ``dca_certificate`` is the
+    file of the certificate that authenticates the organisation to the DCA, empty for none.
+    """
 
     key: str
     party: str
     subject: Mapping[str, str]
     roster: tuple[Person, ...]
     dip_ids: tuple[str, ...]
+    registered: str = ""
+    vetted: str = ""
+    quota: int | None = None
+    owner: Owner | None = None
+    dca_certificate: str = ""
 
     @property
     def certificate_admins(self) -> tuple[Person, ...]:
@@ -92,6 +121,8 @@ class Certificate:
     delivery: str
     hosts: str
     trust: str
+    domain: str = ""
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +153,7 @@ def load(
         *_unfilled(certificates, "certificates.yml: certificates"),
         *_unfilled(trust, "trust.yml: trust"),
     ]
-    _raise(problems)
+    raise_all(problems)
     organisation_map = _entries(organisations, "organisations.yml", "organisations", problems)
     known_organisations: dict[str, Organisation] = {}
     for key, raw in organisation_map.items():
@@ -135,16 +166,24 @@ def load(
         if trust_set is not None:
             known_trust[key] = trust_set
     _one_trust_set_each(known_trust.values(), problems)
-    _raise(problems)  # certificates refer to both maps: their own errors would only repeat these
+    raise_all(problems)  # certificates refer to both maps: their own errors would only repeat these
     known_certificates: dict[str, Certificate] = {}
     for index, raw in enumerate(_items(certificates, "certificates.yml", problems)):
         entry = _try(problems, _certificate, index, raw, known_organisations, known_trust, policies)
         if entry is None:
             continue
-        _refuse_twin(entry, known_certificates, index, problems)
+        if entry.name in known_certificates:
+            where = f"{certificate_place(index, entry.name)}.name"
+            wanted = "a name of its own"
+            problems.append(_error(where, "two certificates have this name", entry.name, wanted))
         known_certificates[entry.name] = entry
-    _raise(problems)
+    raise_all(problems)
     return Declared(known_organisations, known_certificates, known_trust)
+
+
+def certificate_place(index: int, name: str = "") -> str:
+    """How messages name an entry: ``index`` counts from 0, as in the file."""
+    return f"certificates.yml: certificates[{index}]" + (f" ({name})" if name else "")
 
 
 def require_hosts(wanted: Iterable[tuple[str, str]], known: Iterable[str]) -> None:
@@ -161,7 +200,7 @@ def require_hosts(wanted: Iterable[tuple[str, str]], known: Iterable[str]) -> No
         hint = f"did you mean `{close[0]}`?" if close else "add the group to hosts.yml"
         expected = ", ".join(sorted(names_known)[:20])
         problems.append(_error(where, "there is no such group or host", name, expected, hint))
-    _raise(problems)
+    raise_all(problems)
 
 
 def _unfilled(node: object, where: str) -> Iterator[PkiError]:
@@ -205,7 +244,8 @@ class InventoryError(PkiError):
         return "\n\n".join([self.message, *map(str, self.problems), f"next: {self.next_step}"])
 
 
-def _raise(problems: Sequence[PkiError]) -> None:
+def raise_all(problems: Sequence[PkiError]) -> None:
+    """Raise what there is: nothing, the one problem, or all of them as one error."""
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -283,11 +323,15 @@ def _choice(raw: Mapping[str, Any], key: str, where: str, choices: Iterable[str]
     return value
 
 
+_ORGANISATION_FIELDS = (
+    "party", "subject", "roster",
+    "dip_ids", "registered", "vetted", "quota", "owner", "dca_account",
+)  # fmt: skip
+
+
 def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Organisation:
     where = f"organisations.yml: organisations.{key}"
-    entry = _mapping(
-        raw, where, ("party", "subject", "roster", "dip_ids"), ("party", "subject", "roster")
-    )
+    entry = _mapping(raw, where, _ORGANISATION_FIELDS, _ORGANISATION_FIELDS[:3])
     parties = sorted({party for policy in policies.values() for party in policy.parties})
     subject = _mapping(
         entry["subject"], f"{where}.subject", ("O", "L", "ST", "C"), ("O", "L", "ST", "C")
@@ -306,7 +350,52 @@ def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Orga
         subject=vetted,
         roster=_roster(entry["roster"], where),
         dip_ids=_dip_ids(entry.get("dip_ids"), where),
+        registered=_date(entry, "registered", where),
+        vetted=_date(entry, "vetted", where),
+        quota=_quota(entry, where),
+        owner=_owner(entry, where),
+        dca_certificate=_dca_certificate(entry, where),
     )
+
+
+def _date(raw: Mapping[str, Any], key: str, where: str) -> str:
+    """An optional day as ISO text; empty when it is not there."""
+    value = raw.get(key, "")
+    if key not in raw:
+        return ""
+    text = value.isoformat() if type(value) is date else value
+    try:
+        if not isinstance(text, str) or not _DATE.fullmatch(text):
+            raise ValueError(text)
+        date.fromisoformat(text)
+    except ValueError:
+        raise _error(
+            f"{where}.{key}", f"`{key}` is not a date", repr(value), "a day as YYYY-MM-DD"
+        ) from None
+    return text
+
+
+def _quota(raw: Mapping[str, Any], where: str) -> int | None:
+    value = raw.get("quota")
+    if "quota" not in raw or (type(value) is int and 0 <= value <= _QUOTA_MAX):
+        return value
+    raise _error(f"{where}.quota", "the quota is not a number", repr(value), "a whole number")
+
+
+def _owner(raw: Mapping[str, Any], where: str) -> Owner | None:
+    if "owner" not in raw:
+        return None
+    place = f"{where}.owner"
+    entry = _mapping(raw["owner"], place, ("name", "accepted"), ("name", "accepted"))
+    return Owner(_text(entry, "name", place), _date(entry, "accepted", place))
+
+
+def _dca_certificate(raw: Mapping[str, Any], where: str) -> str:
+    if "dca_account" not in raw:
+        return ""
+    place = f"{where}.dca_account"
+    entry = _mapping(raw["dca_account"], place, ("certificate",), ("certificate",))
+    return _text(entry, "certificate", place)
 
 
 def _dip_ids(raw: object, where: str) -> tuple[str, ...]:
@@ -317,6 +406,16 @@ def _dip_ids(raw: object, where: str) -> tuple[str, ...]:
     return tuple(str(item) for item in raw)
 
 
+_PERSON_FIELDS = ("name", "email", "role", "permanent", "left")
+
+
+def _yes_or_no(raw: Mapping[str, Any], key: str, where: str) -> bool:
+    value = raw.get(key, False)
+    if isinstance(value, bool):
+        return value
+    raise _error(f"{where}.{key}", f"`{key}` is not true or false", repr(value), "true or false")
+
+
 def _roster(raw: object, where: str) -> tuple[Person, ...]:
     if not isinstance(raw, list) or not raw:
         raise _error(
@@ -325,12 +424,14 @@ def _roster(raw: object, where: str) -> tuple[Person, ...]:
     people = []
     for index, person in enumerate(raw):
         place = f"{where}.roster[{index}]"
-        entry = _mapping(person, place, ("name", "email", "role"), ("name", "email", "role"))
+        entry = _mapping(person, place, _PERSON_FIELDS, _PERSON_FIELDS[:3])
         people.append(
             Person(
-                _text(entry, "name", place),
-                _text(entry, "email", place),
-                _choice(entry, "role", place, ROLES),
+                name=_text(entry, "name", place),
+                email=_text(entry, "email", place),
+                role=_choice(entry, "role", place, ROLES),
+                permanent=_yes_or_no(entry, "permanent", place),
+                left=_date(entry, "left", place),
             )
         )
     if not any(person.role == "certificate_admin" for person in people):
@@ -401,7 +502,8 @@ def _one_trust_set_each(sets: Iterable[TrustSet], problems: list[PkiError]) -> N
         seen[key] = item.name
 
 
-_FIELDS = ("name", "organisation", "policy", "environment", "domain", "purposes", "key", "hosts")
+_REQUIRED = ("name", "policy", "environment", "domain", "purposes", "key", "hosts")
+_FIELDS = (*_REQUIRED, "organisation", "owner")
 
 
 def _certificate(
@@ -412,8 +514,8 @@ def _certificate(
     policies: Mapping[str, Policy],
 ) -> Certificate:
     label = str(raw.get("name", "")) if isinstance(raw, Mapping) else ""
-    where = f"certificates.yml: certificates[{index}]" + (f" ({label})" if label else "")
-    entry = _mapping(raw, where, _FIELDS, [field for field in _FIELDS if field != "organisation"])
+    where = certificate_place(index, label)
+    entry = _mapping(raw, where, _FIELDS, _REQUIRED)
     name = _text(entry, "name", where)
     if not _NAME.fullmatch(name) or len(name) > 63:
         raise _error(
@@ -426,7 +528,6 @@ def _certificate(
     environment = policy.environments[_choice(entry, "environment", where, policy.environments)]
     organisation = _organisation_of(entry, where, organisations)
     purposes = _purposes(entry["purposes"], where)
-    _table_3(policy, organisation, purposes, where)
     domain = _text(entry, "domain", where)
     common_name = _common_name(environment.cn_prefix, domain, where)
     key = _mapping(entry["key"], f"{where}.key", ("store", "delivery"), ("store", "delivery"))
@@ -443,6 +544,8 @@ def _certificate(
         delivery=_choice(key, "delivery", f"{where}.key", DELIVERIES),
         hosts=_text(entry, "hosts", where),
         trust=_trust_of(policy.name, environment.environment_class, where, trust),
+        domain=domain,
+        owner=_owner(entry, where) or organisation.owner,
     )
 
 
@@ -487,32 +590,6 @@ def _purposes(raw: object, where: str) -> frozenset[str]:
     return frozenset(str(item) for item in raw)
 
 
-def _table_3(
-    policy: Policy, organisation: Organisation, purposes: frozenset[str], where: str
-) -> None:
-    party = policy.parties.get(organisation.party)
-    allowed = party.purposes if party else frozenset()
-    title = party.title if party else organisation.party
-    if not purposes <= allowed:
-        raise PkiError(
-            f"a {title} may not hold a certificate for {' and '.join(sorted(purposes - allowed))}",
-            rule="DIP-5.5-TABLE3",
-            found=", ".join(sorted(purposes)),
-            expected=", ".join(sorted(allowed)) or "none",
-            where=f"group_vars/all/{where}.purposes",
-            next_step="correct the purposes, or the organisation's party in organisations.yml",
-        )
-    if len(purposes) > 1 and party is not None and not party.dual:
-        raise PkiError(
-            f"a {title} may not use one certificate for both purposes",
-            rule="DIP-5.5-DCP-NO-DUAL",
-            found=", ".join(sorted(purposes)),
-            expected="one purpose per certificate",
-            where=f"group_vars/all/{where}.purposes",
-            next_step="declare one certificate per purpose",
-        )
-
-
 def _trust_of(
     policy: str, environment_class: str, where: str, trust: Mapping[str, TrustSet]
 ) -> str:
@@ -529,36 +606,3 @@ def _trust_of(
         f"a trust set with policy {policy} and environment_class {environment_class}",
         f"add the CA files with their SHA-256 to trust.yml; {where} needs them",
     )
-
-
-def _refuse_twin(
-    entry: Certificate, known: Mapping[str, Certificate], index: int, problems: list[PkiError]
-) -> None:
-    """DIP-11-DUPLICATES: the same name, or the same request under two names, is refused."""
-    where = f"certificates.yml: certificates[{index}] ({entry.name})"
-    if entry.name in known:
-        problems.append(
-            _error(
-                f"{where}.name", "two certificates have this name", entry.name, "a name of its own"
-            )
-        )
-        return
-    for other in known.values():
-        same = (
-            other.organisation.key == entry.organisation.key
-            and other.environment_class == entry.environment_class
-            and other.common_name == entry.common_name
-            and other.hosts == entry.hosts
-            and other.purposes & entry.purposes
-        )
-        if same:
-            problems.append(
-                PkiError(
-                    f"{entry.name} asks for what {other.name} already asks for",
-                    rule="DIP-11-DUPLICATES",
-                    found=f"{entry.common_name} for {', '.join(sorted(entry.purposes))}",
-                    expected="one request per organisation, class, purpose and common name",
-                    where=f"group_vars/all/{where}",
-                    next_step="remove one of the two entries",
-                )
-            )

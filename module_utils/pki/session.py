@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import crl_cache, inventory, policy_files, trust_files
+from . import crl_cache, declarations, inventory, policy_files, trust_files
 from .errors import PkiError
 from .inventory import Declared
 from .policy import Policy
@@ -22,7 +22,10 @@ from .trust_files import LoadedTrust
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The declared inventory with its policies and pinned CAs."""
+    """The declared inventory with its policies and pinned CAs.
+
+    ``base_dir`` is the inventory's directory: file names in the inventory start there.
+    """
 
     declared: Declared
     policies: Mapping[str, Policy]
@@ -31,14 +34,20 @@ class Inputs:
     crl_cache_dir: Path
     now: datetime
     given_crls: Mapping[str, bytes] = field(default_factory=dict)
+    base_dir: Path = Path()
 
     def policy_of(self, certificate: str) -> Policy:
         """The policy that a declared certificate follows."""
         return self.policies[self.declared.certificates[certificate].policy]
 
 
-def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
-    """Inputs from a module's parameters; PkiError names file, field, found and expected."""
+def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool = True) -> Inputs:
+    """Inputs from a module's parameters; PkiError names file, field, found and expected.
+
+    What the policy refuses of an entry ends a run here. Not ``judged`` is for whoever reports
+    instead of acting: there it is a finding beside the others.
+    """
+    moment = now or datetime.now(UTC)
     wanted = inventory.policy_names(params["certificates"])
     policies = policy_files.load_policies(_directory(params, "policy_dir"), wanted)
     declared = inventory.load(
@@ -47,14 +56,17 @@ def load(params: Mapping[str, Any], now: datetime | None = None) -> Inputs:
         trust=params["trust"],
         policies=policies,
     )
+    if judged:
+        declarations.refuse(declared, policies, moment.date())
     return Inputs(
         declared=declared,
         policies=policies,
         trust=trust_files.load_all(declared, _directory(params, "base_dir")),
         certificates_dir=_directory(params, "certificates_dir"),
         crl_cache_dir=_directory(params, "crl_cache_dir"),
-        now=now or datetime.now(UTC),
+        now=moment,
         given_crls=_given_crls(params.get("crl_sets") or ()),
+        base_dir=_directory(params, "base_dir"),
     )
 
 

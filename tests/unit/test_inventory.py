@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pki import inventory
+from pki import declarations, inventory
 from pki.errors import PkiError
 from pki.policy_files import load_policies
 
 POLICIES = load_policies(Path(__file__).parents[2] / "policies", ["mhhs-dip"])
 PIN = "0" * 64
+TODAY = date(2026, 11, 21)
 GOOD: dict[str, Any] = {
     "organisations": {
         "example-energy": {
@@ -48,7 +50,10 @@ GOOD: dict[str, Any] = {
 
 
 def load(raw: dict[str, Any]) -> inventory.Declared:
-    return inventory.load(**raw, policies=POLICIES)
+    """As a run begins: what is declared, and then what the policy says of it."""
+    declared = inventory.load(**raw, policies=POLICIES)
+    declarations.refuse(declared, POLICIES, TODAY)
+    return declared
 
 
 def test_a_good_inventory_derives_name_class_subject_and_trust() -> None:
@@ -188,6 +193,49 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str, str]] = {
         "subject.C",
         "United Kingdom",
     ),
+    "a day of vetting that does not exist": (
+        org(vetted="2026-02-30"),
+        "INVENTORY",
+        "example-energy.vetted",
+        "YYYY-MM-DD",
+    ),
+    "a day of registration in another order": (
+        org(registered="21/11/2026"),
+        "INVENTORY",
+        "example-energy.registered",
+        "21/11/2026",
+    ),
+    "a quota that is no number": (
+        org(quota="many"),
+        "INVENTORY",
+        "example-energy.quota",
+        "whole number",
+    ),
+    "a quota below nothing": (org(quota=-1), "INVENTORY", "example-energy.quota", "-1"),
+    "an owner without a day of acceptance": (
+        cert(owner={"name": "Olive Owner"}),
+        "INVENTORY",
+        "(dip-nonprod).owner",
+        "accepted",
+    ),
+    "a permanent employee in words": (
+        org(roster=[{**GOOD["organisations"]["example-energy"]["roster"][0], "permanent": "yes"}]),
+        "INVENTORY",
+        "roster[0].permanent",
+        "true or false",
+    ),
+    "an account at the CA without its certificate": (
+        org(dca_account={}),
+        "INVENTORY",
+        "example-energy.dca_account",
+        "certificate",
+    ),
+    "a domain that already has a prefix": (
+        cert(domain="energydip-prod.example.co.uk"),
+        "DIP-6.1.2-CN",
+        "(dip-nonprod).domain",
+        "two",
+    ),
     "a control character in the organisation": (
         org(subject={"O": "E\x1b[31m", "L": "L", "ST": "S", "C": "GB"}),
         "INVENTORY",
@@ -240,3 +288,52 @@ def test_every_place_that_is_not_filled_in_is_named() -> None:
         load(raw)
     for place in ("example-energy.subject.O", "certificates[0].domain"):
         assert place in str(caught.value)
+
+
+def test_the_days_and_people_of_an_organisation_are_kept_as_written() -> None:
+    raw = copy.deepcopy(GOOD)
+    org(
+        registered="2026-01-02",
+        vetted=date(2026, 1, 3),
+        quota=0,
+        owner={"name": "Olive Owner", "accepted": "2026-01-04"},
+        dca_account={"certificate": "trust/dca-account.pem"},
+    )(raw)
+    person = raw["organisations"]["example-energy"]["roster"][0]
+    person.update(permanent=True, left="2026-06-30")
+    organisation = load(raw).organisations["example-energy"]
+    assert (organisation.registered, organisation.vetted) == ("2026-01-02", "2026-01-03")
+    assert organisation.quota == 0
+    assert organisation.dca_certificate == "trust/dca-account.pem"
+    assert (organisation.roster[0].permanent, organisation.roster[0].left) == (True, "2026-06-30")
+
+
+def test_an_entry_is_owned_by_whom_it_names_else_by_the_organisations_owner() -> None:
+    raw = copy.deepcopy(GOOD)
+    assert load(raw).certificates["dip-nonprod"].owner is None
+    org(owner={"name": "Olive Owner", "accepted": "2026-01-04"})(raw)
+    assert load(raw).certificates["dip-nonprod"].owner == inventory.Owner(
+        "Olive Owner", "2026-01-04"
+    )
+    cert(owner={"name": "Otto Other", "accepted": "2026-01-05"})(raw)
+    assert load(raw).certificates["dip-nonprod"].owner == inventory.Owner(
+        "Otto Other", "2026-01-05"
+    )
+
+
+def test_what_the_policy_refuses_is_declared_all_the_same_so_that_it_can_be_reported() -> None:
+    raw = copy.deepcopy(GOOD)
+    twin("dip-again")(raw)
+    declared = inventory.load(**raw, policies=POLICIES)
+    assert list(declared.certificates) == ["dip-nonprod", "dip-again"]
+
+
+def test_every_refused_entry_is_told_at_once() -> None:
+    raw = copy.deepcopy(GOOD)
+    org(party="dip_connection_provider")(raw)
+    twin("dip-again")(raw)
+    with pytest.raises(PkiError) as caught:
+        load(raw)
+    assert "the inventory has 3 problems" in str(caught.value)
+    assert str(caught.value).count("DIP-5.5-DCP-NO-DUAL") == 2
+    assert str(caught.value).count("DIP-11-DUPLICATES") == 1

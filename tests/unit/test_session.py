@@ -56,6 +56,10 @@ def bad_key(world: World) -> None:
     world.certificates[0]["domian"] = "example.com"
 
 
+def bad_purpose(world: World) -> None:
+    world.organisation["party"] = "market_participant_non_active"
+
+
 def bad_ca(world: World) -> None:
     (world.base / "trust" / "root.pem").write_bytes(FOREIGN.pem)
 
@@ -63,6 +67,7 @@ def bad_ca(world: World) -> None:
 BAD = {
     "an unknown policy": (bad_policy, "POLICY-UNKNOWN"),
     "a typo": (bad_key, "INVENTORY"),
+    "a purpose the party may not have": (bad_purpose, "DIP-5.5-TABLE3"),
     "another CA than the pinned one": (bad_ca, "TRUST-PIN"),
 }
 
@@ -74,6 +79,13 @@ def test_bad_input_ends_the_run_before_it_begins(world: World, kind: str) -> Non
     with pytest.raises(PkiError) as caught:
         session.load(world.params(), NOW)
     assert whole(caught.value).rule == rule
+
+
+def test_who_only_reports_gets_inputs_that_the_policy_would_refuse(world: World) -> None:
+    bad_purpose(world)
+    inputs = session.load(world.params(), NOW, judged=False)
+    assert list(inputs.declared.certificates) == [NAME]
+    assert inputs.base_dir == world.base
 
 
 def test_a_policy_directory_without_policies_is_named(world: World, tmp_path: Path) -> None:
