@@ -26,7 +26,7 @@ def table(document: Mapping[str, Any]) -> str:
     ``document`` is a status document, so that a table can be printed again without a run.
     """
     rows = [COLUMNS, *(_row(entry) for entry in document["certificates"])]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    widths = [max(columns(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -44,11 +44,11 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=False)]
+    cells = [cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=False)]
     return "  ".join([*cells, row[-1]]).rstrip()
 
 
-def _width(text: str) -> int:
+def columns(text: str) -> int:
     """Columns of a terminal that a text takes: two for wide characters, none for accents."""
     return sum(
         0

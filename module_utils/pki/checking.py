@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judges everything that was collected, and leaves nothing out silently.
+
+Pure. What the inventory declares is what must be judged: a declared object without facts is not
+evaluated and fails, facts that do not fit their schema are a fault, and so is a check that
+evaluated no rule at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from .documents import Collected, Declaration, Document, Validators
+from .errors import PkiError
+from .policy import EVIDENCE, LEVELS, NOWHERE, Finding, Outcome, Place, Policy, Rule
+
+#: The level from which an unmet rule makes the check fail, unless a caller says otherwise.
+DEFAULT_LEVEL = "should"
+#: A reply whose revocation could not be asked: right so far, and never deployable by this verdict.
+PENDING = "accepted-pending-revocation"
+
+_FAILING = (Outcome.FAILED, Outcome.NOT_EVALUATED)
+
+
+class Status(StrEnum):
+    """How a check ends."""
+
+    CLEAN = "clean"
+    FINDINGS = "findings"
+    FAULT = "fault"
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean, 1 findings at or above the level asked, 2 fault."""
+        return {Status.CLEAN: 0, Status.FINDINGS: 1, Status.FAULT: 2}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A rule's finding and the object that it is about.
+
+    ``waiver`` holds reason, approver and expires (ISO date) of what is waived, else nothing.
+    """
+
+    kind: str
+    object: str
+    policy: str
+    finding: Finding
+    place: Place = NOWHERE
+    stand_in: str = ""
+    waiver: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def failing(self) -> bool:
+        """Whether it counts against the object: failed, or not evaluated."""
+        return self.finding.outcome in _FAILING
+
+    @property
+    def severity(self) -> str:
+        """The level it counts at: the rule's own, raised for what refuses or was not evaluated."""
+        if self.finding.refuses:
+            return LEVELS[0]
+        if self.finding.outcome is Outcome.NOT_EVALUATED:
+            return min(self.finding.level, "should", key=LEVELS.index)
+        return self.finding.level
+
+
+@dataclass(frozen=True, slots=True)
+class NotJudged:
+    """A kind of facts that the policies have rules for, and why none of it was judged here."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found.
+
+    Attributes:
+        level: the least binding level at which an unmet rule makes the status ``findings``.
+        verdicts: every rule over every declared object, in the order they were declared.
+        faults: what kept something from being judged, as blocks of an error's fields.
+        pending: the certificates whose revocation is still to be asked (:data:`PENDING`).
+        rules: the rules that the verdicts come from.
+    """
+
+    scope: str
+    taken: str
+    level: str
+    verdicts: tuple[Verdict, ...] = ()
+    faults: tuple[Mapping[str, str], ...] = ()
+    not_judged: tuple[NotJudged, ...] = ()
+    pending: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @cached_property
+    def failing(self) -> tuple[Verdict, ...]:
+        """The verdicts that make the status: failing, at or above the level asked."""
+        last = LEVELS.index(self.level)
+        return tuple(
+            one for one in self.verdicts if one.failing and LEVELS.index(one.severity) <= last
+        )
+
+    @property
+    def status(self) -> Status:
+        """Clean, findings or fault; a fault outweighs everything."""
+        if self.faults:
+            return Status.FAULT
+        return Status.FINDINGS if self.failing else Status.CLEAN
+
+    @cached_property
+    def counts(self) -> Mapping[str, Counter[Outcome]]:
+        """How many verdicts ended how, by kind of facts."""
+        counts: dict[str, Counter[Outcome]] = {}
+        for one in self.verdicts:
+            counts.setdefault(one.kind, Counter())[one.finding.outcome] += 1
+        return counts
+
+    @property
+    def totals(self) -> Counter[Outcome]:
+        """How many verdicts ended how."""
+        return Counter(one.finding.outcome for one in self.verdicts)
+
+
+def check(
+    policies: Mapping[str, Policy],
+    collected: Collected,
+    *,
+    validators: Validators,
+    scopes: Mapping[str, frozenset[str]],
+    level: str = DEFAULT_LEVEL,
+) -> Result:
+    """Judge what was collected.
+
+    ``scopes`` are the kinds that have a collector, and where it is asked; ``level`` is one of
+    :data:`~.policy.LEVELS`.
+    """
+    judge = _Judge(policies, validators, scopes)
+    documents = {one.key: one for one in collected.documents}
+    verdicts: list[Verdict] = []
+    faults = [*collected.problems, *_undeclared(collected)]
+    for declaration in collected.declarations:
+        document = documents.get(declaration.key)
+        fault = judge.fault(declaration, document)
+        faults += [fault.as_result()] if fault else []
+        verdicts += judge.verdicts(declaration, None if fault else document)
+    if not any(one.finding.outcome in (Outcome.PASSED, Outcome.FAILED) for one in verdicts):
+        faults.append(_nothing_evaluated(collected).as_result())
+    return Result(
+        scope=collected.scope,
+        taken=collected.taken,
+        level=level,
+        verdicts=tuple(verdicts),
+        faults=tuple(faults),
+        not_judged=tuple(_not_judged(policies, collected, scopes)),
+        pending=tuple(_pending(collected.documents)),
+        rules=tuple(judge.used.values()),
+    )
+
+
+class _Judge:
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        validators: Validators,
+        scopes: Mapping[str, frozenset[str]],
+    ) -> None:
+        self._policies = policies
+        self._validators = validators
+        self._scopes = scopes
+        self.used: dict[tuple[str, str, str], Rule] = {}
+
+    def fault(self, declaration: Declaration, document: Document | None) -> PkiError | None:
+        """What keeps an object from being judged as it is; None when nothing does."""
+        kind, name = declaration.kind, declaration.object
+        if declaration.policy not in self._policies:
+            return _fault(
+                declaration, "its policy is not loaded", declaration.policy, "a known policy"
+            )
+        if document is None:
+            if kind not in self._scopes:
+                return None  # no collector yet: its rules are not evaluated, which fails them
+            return _fault(declaration, "nothing was observed of it", "no facts", f"facts of {name}")
+        wrong = self._validators.fault(kind, document.facts)
+        if wrong:
+            return _fault(declaration, "its facts do not fit their schema", wrong, "valid facts")
+        return None
+
+    def verdicts(self, declaration: Declaration, document: Document | None) -> Iterator[Verdict]:
+        policy = self._policies.get(declaration.policy)
+        if policy is None:
+            return
+        kind, name = declaration.kind, declaration.object
+        item = name if kind == EVIDENCE else ""
+        rules = policy.of_kind(kind, item)
+        self.used.update({(policy.name, kind, rule.id): rule for rule in rules})
+        findings: Iterable[Finding] = (
+            (_not_evaluated(rule, name) for rule in rules)
+            if document is None
+            else policy.evaluate(kind, document.facts, item)
+        )
+        place = document.place if document and document.place.file else declaration.place
+        stand_in = document.stand_in if document else ""
+        for finding in findings:
+            yield Verdict(kind, name, policy.name, finding, place, stand_in)
+
+
+def _fault(declaration: Declaration, problem: str, found: str, expected: str) -> PkiError:
+    return PkiError(
+        f"{declaration.kind} {declaration.object} cannot be judged: {problem}",
+        rule="FACTS",
+        found=found,
+        expected=expected,
+        where=str(declaration.place) or f"{declaration.kind} facts",
+        next_step="collect the facts again; what is not judged is never approved",
+    )
+
+
+def _not_evaluated(rule: Rule, name: str) -> Finding:
+    return Finding(
+        rule=rule.id,
+        clause=rule.clause,
+        level=rule.level,
+        refuses=rule.refuses,
+        outcome=Outcome.NOT_EVALUATED,
+        message=f"rule {rule.id} could not be evaluated: nothing is known of {rule.kind} {name}",
+        found="no facts that can be judged",
+        expected=f"facts of {rule.kind} {name}",
+        next_step="find out in the faults why they are missing; until then it is not approved",
+    )
+
+
+def _undeclared(collected: Collected) -> Iterator[Mapping[str, str]]:
+    """Facts that nothing declares would be dropped silently, and with them what they tell."""
+    declared = {one.key for one in collected.declarations}
+    for document in collected.documents:
+        if document.key not in declared:
+            yield PkiError(
+                f"{document.kind} {document.object} is observed, but not declared",
+                rule="FACTS",
+                found=f"facts under policy {document.policy}",
+                expected="a declaration of the same kind, name and policy",
+                where=str(document.place) or f"{document.kind} facts",
+                next_step="declare the object, or collect the facts again",
+            ).as_result()
+
+
+def _nothing_evaluated(collected: Collected) -> PkiError:
+    return PkiError(
+        "no rule was evaluated",
+        rule="CHECK-EMPTY",
+        found=f"{len(collected.declarations)} declared objects, {len(collected.documents)} "
+        "with facts",
+        expected="at least one rule over one object",
+        where=f"{collected.scope} facts of {collected.taken}",
+        next_step="declare what is to be judged in the inventory, or correct the faults above",
+    )
+
+
+def _not_judged(
+    policies: Mapping[str, Policy],
+    collected: Collected,
+    scopes: Mapping[str, frozenset[str]],
+) -> Iterator[NotJudged]:
+    declared = {(one.policy, one.kind) for one in collected.declarations}
+    kinds = sorted({kind for policy in policies.values() for kind in policy.kinds})
+    for kind in kinds:
+        if any(found == kind for _, found in declared):
+            continue
+        where = scopes.get(kind)
+        if where is None:
+            yield NotJudged(kind, "nothing collects its facts yet")
+        elif collected.scope not in where:
+            yield NotJudged(kind, f"its facts are known {' or '.join(sorted(where))} only")
+        else:
+            yield NotJudged(kind, "the inventory declares nothing of the kind")
+    for name, kind in sorted(declared):
+        if name in policies and kind not in policies[name].kinds:
+            yield NotJudged(kind, f"policy {name} has no rule for it")
+
+
+def _pending(documents: Iterable[Document]) -> Iterator[str]:
+    for one in documents:
+        revocation = one.facts.get("revocation") if one.kind == "certificate" else None
+        if isinstance(revocation, Mapping) and revocation.get("verdict") == "pending":
+            yield one.object

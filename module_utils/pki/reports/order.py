@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every report tells in the same order and the same words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..checking import PENDING, Result, Status, Verdict
+from ..errors import shown
+from ..policy import LEVELS, Outcome
+
+#: The parts of a waiver as a person reads them.
+WAIVER_LABELS = (("waived", "reason"), ("approver", "approver"), ("until", "expires"))
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One object: what has to be told of it, the worst first, and how many rules ended how."""
+
+    kind: str
+    object: str
+    policy: str
+    stand_in: str
+    told: tuple[Verdict, ...]
+    counts: Counter[Outcome]
+
+
+def by_object(result: Result) -> tuple[Judged, ...]:
+    """Every judged object, the worst first."""
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for verdict in result.verdicts:
+        groups.setdefault((verdict.kind, verdict.object, verdict.policy), []).append(verdict)
+    judged = [_judged(key, verdicts) for key, verdicts in groups.items()]
+    return tuple(sorted(judged, key=_how_bad))
+
+
+def told(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """What is not simply right, the worst first; what is waived comes last."""
+    some = [one for one in verdicts if one.failing or one.finding.outcome is Outcome.WAIVED]
+    return tuple(sorted(some, key=_weight))
+
+
+def headline(result: Result) -> str:
+    """The verdict in one sentence."""
+    totals = result.totals
+    failing, below = len(result.failing), sum(one.failing for one in result.verdicts)
+    evaluated = totals[Outcome.PASSED] + totals[Outcome.FAILED] + totals[Outcome.WAIVED]
+    seen = f"{evaluated} rules evaluated over {len(by_object(result))} objects, {result.scope}"
+    lesser = below - failing
+    tail = f"; {lesser} below that level" if lesser else ""
+    if result.status is Status.FAULT:
+        return f"fault: {len(result.faults)} faults, {below} findings; {seen}"
+    if result.status is Status.FINDINGS:
+        return f"findings: {failing} at or above {result.level}{tail}; {seen}"
+    pending = f" ({PENDING}, never deployable by this verdict)" if result.pending else ""
+    return f"clean: nothing at or above {result.level}{tail}; {seen}{pending}"
+
+
+def waived(verdict: Verdict) -> str:
+    """Why, by whom and until when a finding is waived, in one line."""
+    waiver = verdict.waiver
+    return f"{waiver['reason']} (approved by {waiver['approver']} until {waiver['expires']})"
+
+
+def stand_ins(result: Result) -> Iterator[str]:
+    """One line for each thing that stands in for real facts."""
+    texts = sorted({one.stand_in for one in result.verdicts if one.stand_in})
+    yield from (f"stand-in: {shown(text)}" for text in texts)
+
+
+def _judged(key: tuple[str, str, str], verdicts: list[Verdict]) -> Judged:
+    kind, name, policy = key
+    return Judged(
+        kind=kind,
+        object=shown(name),
+        policy=policy,
+        stand_in=next((one.stand_in for one in verdicts if one.stand_in), ""),
+        told=told(verdicts),
+        counts=Counter(one.finding.outcome for one in verdicts),
+    )
+
+
+def _how_bad(judged: Judged) -> tuple[int, int, str, str]:
+    failing = [LEVELS.index(one.severity) for one in judged.told if one.failing]
+    worst = min(failing, default=len(LEVELS) + (not judged.told))
+    return worst, -failing.count(worst), judged.kind, judged.object
+
+
+def _weight(verdict: Verdict) -> tuple[int, str]:
+    waived = verdict.finding.outcome is Outcome.WAIVED
+    return len(LEVELS) if waived else LEVELS.index(verdict.severity), verdict.finding.rule

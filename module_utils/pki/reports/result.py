@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``result.json``: everything a check found, for machines; ``policies/result.schema.json``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..checking import Result, Status, Verdict
+from ..errors import shown
+from ..policy import Outcome
+
+#: Fields are only ever added within a schema version.
+SCHEMA = 1
+
+
+def document(result: Result) -> dict[str, Any]:
+    """The result as plain JSON."""
+    return {
+        "schema": SCHEMA,
+        "status": result.status.value,
+        "scope": result.scope,
+        "taken": result.taken,
+        "level": result.level,
+        "counts": _counts(result.totals),
+        "kinds": {kind: _counts(counts) for kind, counts in sorted(result.counts.items())},
+        "pending_revocation": [shown(name) for name in result.pending],
+        "not_judged": [{"kind": one.kind, "reason": one.reason} for one in result.not_judged],
+        "faults": [dict(fault) for fault in result.faults],
+        "verdicts": [_verdict(one) for one in result.verdicts],
+    }
+
+
+def render(result: Result) -> str:
+    """The result as the text of a file."""
+    return text(document(result))
+
+
+def fault(errors: Iterable[Mapping[str, str]]) -> str:
+    """The result of a check that could not be made, as the text of a file."""
+    return text(
+        {
+            "schema": SCHEMA,
+            "status": Status.FAULT.value,
+            "scope": "",
+            "taken": "",
+            "level": "",
+            "counts": _counts(Counter()),
+            "kinds": {},
+            "pending_revocation": [],
+            "not_judged": [],
+            "faults": [dict(error) for error in errors],
+            "verdicts": [],
+        }
+    )
+
+
+def text(value: Mapping[str, Any]) -> str:
+    """JSON as our files hold it."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
+    return {outcome.value: counts.get(outcome, 0) for outcome in Outcome}
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    finding = verdict.finding
+    return {
+        "kind": verdict.kind,
+        "object": shown(verdict.object),
+        "policy": verdict.policy,
+        "rule": finding.rule,
+        "clause": finding.clause,
+        "level": finding.level,
+        "refuses": finding.refuses,
+        "outcome": finding.outcome.value,
+        "severity": verdict.severity if verdict.failing else "",
+        "message": finding.message,
+        "found": shown(finding.found),
+        "expected": shown(finding.expected),
+        "next_step": finding.next_step,
+        "file": verdict.place.file,
+        "line": verdict.place.line,
+        "stand_in": shown(verdict.stand_in),
+        "waiver": dict(verdict.waiver) or None,
+    }
