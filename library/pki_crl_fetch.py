@@ -85,7 +85,7 @@ problems:
   elements: str
 """
 
-from ansible.module_utils.pki import crl_cache, public_state, report, session
+from ansible.module_utils.pki import crl_cache, download, public_state, report, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
@@ -119,6 +119,7 @@ def handler(module):
                 inputs.crl_cache_dir,
                 now=inputs.now,
                 max_age=session.crl_max_age(rules),
+                patience=download.Patience.of(rules),
                 save=not module.check_mode,
             )
         )

@@ -8,32 +8,18 @@ an unverified certificate names.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import http.client
 import json
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import names, plain_files, public_state, revocation
+from . import plain_files, public_state, revocation
+from .download import MAXIMUM_BYTES, Patience, download
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
-
-# One wait for the server, and one whole answer: a server that drips never lets a wait end.
-TIMEOUT_SECONDS = 20
-TOTAL_SECONDS = 120
-MAXIMUM_BYTES = 64 * 1024 * 1024
-CHUNK_BYTES = 64 * 1024
-# 408 and 429 ask for another try later; every other 4xx is an answer.
-ASK_AGAIN = (408, 429)
-ATTEMPTS = 3
-FIRST_WAIT_SECONDS = 0.5
 
 Fetch = Callable[[str], bytes]
 
@@ -79,13 +65,17 @@ def refresh(
     *,
     now: datetime,
     max_age: timedelta,
+    patience: Patience | None = None,
     fetch: Fetch | None = None,
     save: bool = True,
 ) -> CrlSet:
-    """Poll every CA's CRL and return the set; the cache is updated unless ``save`` is off."""
+    """Poll every CA's CRL and return the set; the cache is updated unless ``save`` is off.
+
+    How long is waited says ``patience``, unless ``fetch`` brings CRLs in a way of its own.
+    """
     folder = Path(cache_dir) / trust.name
     polls = _polls(folder)
-    source = fetch or download
+    source = fetch or _downloads(patience)
     kept: list[_Kept] = []
     changed = False
     warnings: list[PkiError] = []
@@ -107,6 +97,16 @@ def refresh(
     if save and kept:
         public_state.write(folder, {"poll.json": json.dumps(polls, sort_keys=True).encode()})
     return _set(trust.name, kept, changed, warnings, problems)
+
+
+def _downloads(patience: Patience | None) -> Fetch:
+    if patience is None:
+        raise ValueError("a download needs to know how long to wait")
+
+    def fetch(url: str) -> bytes:
+        return download(url, patience)
+
+    return fetch
 
 
 def load(trust: LoadedTrust, cache_dir: str | Path, *, now: datetime, max_age: timedelta) -> CrlSet:
@@ -273,78 +273,4 @@ def _no_crl(ca: Ca, found: str, where: str) -> PkiError:
         expected="a verified CRL of every CA in the chain",
         where=where,
         next_step="check the CRL location and the way to it, then run again",
-    )
-
-
-class _HttpOnly(urllib.request.HTTPRedirectHandler):
-    """Redirects stay on http and https."""
-
-    def redirect_request(self, *arguments: Any, **keywords: Any) -> Any:
-        request = super().redirect_request(*arguments, **keywords)
-        if request is not None and request.type not in ("http", "https"):
-            raise ValueError(f"redirected to a {request.type} address")
-        return request
-
-
-def download(url: str) -> bytes:
-    """One CRL over http or https, bounded in time and size, with exponential backoff.
-
-    Raises PkiError CRL-FETCH (DIP-4.3.2-BACKOFF asks for the backoff).
-    """
-    wait = FIRST_WAIT_SECONDS
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return _once(url)
-        except (OSError, ValueError, http.client.HTTPException) as exc:
-            if attempt == ATTEMPTS or _permanent(exc):
-                raise _fetch_error(url, exc, attempt) from exc
-        time.sleep(wait)
-        wait *= 2
-    raise AssertionError("unreachable")
-
-
-def _permanent(exc: Exception) -> bool:
-    """Whether asking again would only bring the same answer."""
-    if isinstance(exc, urllib.error.HTTPError):
-        return exc.code < 500 and exc.code not in ASK_AGAIN
-    return isinstance(exc, ValueError | http.client.InvalidURL)
-
-
-def _once(url: str) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("not an http or https address")
-    opener = urllib.request.build_opener(_HttpOnly)
-    deadline = time.monotonic() + TOTAL_SECONDS
-    with contextlib.closing(opener.open(url, timeout=TIMEOUT_SECONDS)) as answer:
-        return _body(answer, deadline)
-
-
-def _body(answer: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The whole answer, or an exception: too large, too slow, or cut short."""
-    content = bytearray()
-    while part := answer.read1(CHUNK_BYTES):
-        content += part
-        if len(content) > MAXIMUM_BYTES:
-            raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not complete after {TOTAL_SECONDS} seconds")
-    if answer.length:
-        raise http.client.IncompleteRead(bytes(content), answer.length)
-    return bytes(content)
-
-
-def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
-    if isinstance(exc, urllib.error.HTTPError):
-        found = f"HTTP {exc.code}"
-    elif isinstance(exc, urllib.error.URLError):
-        found = str(exc.reason)
-    else:
-        found = names.printable(str(exc)) or type(exc).__name__
-    return PkiError(
-        "the CRL could not be fetched",
-        rule="CRL-FETCH",
-        found=f"{found}, after {attempts} attempt{'s' if attempts > 1 else ''}",
-        expected="a CRL",
-        where=url,
-        next_step="check the address, the proxy and the firewall, then run again",
     )

@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pki import crl_cache, revocation
+from pki import crl_cache, download, revocation, shipped
 from pki.errors import PkiError
 from pki.trust_files import LoadedTrust
 from unit import pki_factory as factory
@@ -43,6 +43,7 @@ from unit.pki_factory import NOW, SECOND
 
 HOUR = timedelta(hours=1)
 GOOD = ISSUING.crl(number=5)
+PATIENCE = download.Patience.of(shipped.policy("mhhs-dip"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,9 @@ class Poll:
         self.site = site
 
     def refresh(self, now: datetime = NOW, **options: Any) -> crl_cache.CrlSet:
-        return crl_cache.refresh(self.trust, self.world.cache, now=now, max_age=MAX_AGE, **options)
+        return crl_cache.refresh(
+            self.trust, self.world.cache, now=now, max_age=MAX_AGE, patience=PATIENCE, **options
+        )
 
     def load(self, now: datetime = NOW) -> crl_cache.CrlSet:
         return crl_cache.load(self.trust, self.world.cache, now=now, max_age=MAX_AGE)
@@ -278,9 +281,9 @@ def test_a_damaged_crl_with_a_high_number_blocks_nothing(poll: Poll) -> None:
 # --- the network ----------------------------------------------------------------------------
 
 
-def fetch_error(url: str) -> PkiError:
+def fetch_error(url: str, patience: download.Patience = PATIENCE) -> PkiError:
     with pytest.raises(PkiError) as caught:
-        crl_cache.download(url)
+        download.download(url, patience)
     assert caught.value.rule == "CRL-FETCH"
     assert caught.value.where == url
     return whole(caught.value)
@@ -301,9 +304,24 @@ def test_a_server_in_trouble_is_asked_again_after_a_wait(
     site: Web, waits: list[float], status: int
 ) -> None:
     url = site.serve("/x", content(b"", status), content(GOOD))
-    assert crl_cache.download(url) == GOOD
+    assert download.download(url, PATIENCE) == GOOD
     assert site.asked == ["/x", "/x"]
     assert waits == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "waits_wanted"),
+    [
+        ({}, (0.5, 1.0)),
+        ({"attempts": 1}, ()),
+        ({"attempts": 6, "longest_wait": 3.0}, (0.5, 1.0, 2.0, 3.0, 3.0)),
+        ({"attempts": 4, "factor": 3.0}, (0.5, 1.5, 4.5)),
+    ],
+)
+def test_the_policy_says_how_often_and_how_long(
+    change: dict[str, Any], waits_wanted: tuple[float, ...]
+) -> None:
+    assert replace(PATIENCE, **change).waits == waits_wanted
 
 
 def test_the_waits_double_and_end_with_the_third_attempt(site: Web, waits: list[float]) -> None:
@@ -328,7 +346,7 @@ BROKEN: dict[str, Answer] = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_answer_is_a_failed_attempt_like_any_other(site: Web, kind: str) -> None:
-    assert crl_cache.download(site.serve("/x", BROKEN[kind], content(GOOD))) == GOOD
+    assert download.download(site.serve("/x", BROKEN[kind], content(GOOD)), PATIENCE) == GOOD
     error = fetch_error(site.serve("/y", BROKEN[kind]))
     assert error.found.endswith("after 3 attempts")
 
@@ -350,7 +368,7 @@ def test_a_port_that_nobody_listens_on_is_an_error_after_three_attempts(
 
 def test_a_redirect_to_another_http_address_is_followed(site: Web) -> None:
     url = site.serve("/x", content(b"", 302, Location=site.url("/issuing")))
-    assert crl_cache.download(url) == GOOD
+    assert download.download(url, PATIENCE) == GOOD
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -396,38 +414,32 @@ def test_an_answer_may_be_as_large_as_the_bound_and_no_larger(
         head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         return raw(head + b"%x\r\n%s\r\n0\r\n\r\n" % (size, body))
 
-    monkeypatch.setattr(crl_cache, "MAXIMUM_BYTES", 1000)
-    assert len(crl_cache.download(site.serve("/fits", send(1000)))) == 1000
+    monkeypatch.setattr(download, "MAXIMUM_BYTES", 1000)
+    assert len(download.download(site.serve("/fits", send(1000)), PATIENCE)) == 1000
     site.asked.clear()
     error = fetch_error(site.serve("/large", send(1001)))
     assert "more than 1000 bytes" in error.found
     assert site.asked == ["/large"]
 
 
-def test_a_server_that_does_not_answer_is_given_up(
-    site: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_does_not_answer_is_given_up(site: Web) -> None:
     def silent(handler: BaseHTTPRequestHandler) -> None:
         site.release.wait(30)
 
-    monkeypatch.setattr(crl_cache, "TIMEOUT_SECONDS", 0.1)
     start = time.monotonic()
-    error = fetch_error(site.serve("/x", silent))
+    error = fetch_error(site.serve("/x", silent), replace(PATIENCE, timeout=0.1))
     assert time.monotonic() - start < 5
     assert "timed out" in error.found
 
 
-def test_a_server_that_drips_is_given_up_although_no_single_wait_is_long(
-    site: Web, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_drips_is_given_up_although_no_single_wait_is_long(site: Web) -> None:
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(HEAD + b"Content-Length: 100000\r\n\r\n")
         while not site.release.wait(0.02):
             handler.wfile.write(b"x")
 
-    monkeypatch.setattr(crl_cache, "TOTAL_SECONDS", 0.1)
     start = time.monotonic()
-    error = fetch_error(site.serve("/x", drip))
+    error = fetch_error(site.serve("/x", drip), replace(PATIENCE, total=0.1))
     assert time.monotonic() - start < 5
     assert "not complete after 0.1 seconds" in error.found
 
