@@ -51,7 +51,9 @@ def _sources(declared: Mapping[str, Any], places: Mapping[str, str]) -> Any:
     from pki import gateway, inventory, policy_files, trust_files
 
     names = inventory.policy_names(declared["certificates"])
-    policies = policy_files.load_policies(str(places["policy_dir"]), names)
+    policies = policy_files.load_policies(
+        str(places["policy_dir"]), names, overlay_dir=os.path.join(places["base_dir"], "policy")
+    )
     known = inventory.load(
         organisations=declared["organisations"],
         certificates=declared["certificates"],

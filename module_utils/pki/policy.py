@@ -73,6 +73,15 @@ NOWHERE = Place()
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """A finding about what an organisation wrote over a policy: ``name`` says what of it."""
+
+    finding: Finding
+    name: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A rule whose expressions are compiled.
 
@@ -159,7 +168,10 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A loaded policy. Values are read through :meth:`parameter`, never copied into code."""
+    """A loaded policy. Values are read through :meth:`parameter`, never copied into code.
+
+    ``remarks`` are what is wrong with the organisation's overlay, if it has one.
+    """
 
     name: str
     title: str
@@ -169,6 +181,7 @@ class Policy:
     parameters: Mapping[str, Parameter]
     rules: tuple[Rule, ...]
     resolutions: Mapping[int, Resolution] = field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
     _by_kind: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
     _values: dict[str, Any] = field(init=False, repr=False, compare=False)
 

@@ -1,26 +1,66 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The edge of :mod:`.policy_load`: reads policies, schemas and cases from a directory."""
+"""The edge of :mod:`.policy_load`: reads policies, overlays and schemas from directories."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from . import overlay
 from .errors import PkiError
 from .policy import Policy
-from .policy_load import load
+from .policy_load import Schema, load, read
 
 
-def load_policies(directory: str | Path, names: Iterable[str]) -> Mapping[str, Policy]:
+def load_policies(
+    directory: str | Path,
+    names: Iterable[str],
+    overlay_dir: str | Path | None = None,
+    now: datetime | None = None,
+) -> Mapping[str, Policy]:
     """The named policies from ``directory``: ``<name>.yml`` and ``<name>/<kind>.yml``.
 
-    Raises PkiError for a name without a file (listing what there is) or a broken file.
+    ``overlay_dir`` is where an organisation keeps ``<name>.yml`` with its own values and rules;
+    it need not exist. ``now`` decides which of them have expired.
+
+    Raises PkiError for a name without a file (listing what there is), a broken file, or an
+    overlay that cannot be used.
     """
     base = Path(directory)
     schema = load_schema(base)
-    return {name: load(_texts(base, name), schema, name) for name in sorted(set(names))}
+    policies = {name: load(_texts(base, name), schema, name) for name in sorted(set(names))}
+    if overlay_dir is None or not Path(overlay_dir).is_dir():
+        return policies
+    _no_stray_overlay(Path(overlay_dir), policy_names(base))
+    today = (now or datetime.now(UTC)).date()
+    return {
+        name: _overlaid(policy, Path(overlay_dir) / f"{name}.yml", schema, today)
+        for name, policy in policies.items()
+    }
+
+
+def _overlaid(policy: Policy, file: Path, schema: Schema, today: date) -> Policy:
+    if not file.exists():
+        return policy
+    return overlay.merged(policy, read(str(file), read_text(file), schema, "overlay"), today)
+
+
+def _no_stray_overlay(directory: Path, known: Iterable[str]) -> None:
+    """PkiError for a file whose name makes nobody read it: its values would silently not apply."""
+    wanted = {f"{name}.yml" for name in known}
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.suffix in (".yml", ".yaml") and path.name not in wanted:
+            raise PkiError(
+                "there is an overlay for a policy that does not exist",
+                rule=overlay.RULE,
+                found=path.name,
+                expected=" or ".join(sorted(wanted)),
+                where=str(path),
+                next_step="give the file the name of the policy that it belongs to",
+            )
 
 
 def policy_names(directory: str | Path) -> tuple[str, ...]:

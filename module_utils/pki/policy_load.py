@@ -7,7 +7,7 @@ a kind of facts, ``<name>/<kind>.yml`` (rules, and parameters that only they rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -85,7 +85,7 @@ def load(files: Mapping[str, str], schema: Schema, name: str) -> Policy:
         raise main.broken(("name",), str(raw["name"]), name)
     parts = [_part(path, text, schema) for path, text in files.items() if path != main_name]
     parameters = _parameters([main, *parts])
-    rules = _once(rule for part in parts for rule in rules_of(part))
+    rules = once(rule for part in parts for rule in rules_of(part))
     _known_ages(rules, parameters)
     return Policy(
         name=name,
@@ -152,9 +152,17 @@ def rules_of(source: Source) -> Iterator[Rule]:
     if source.marked.value["kind"] == EVIDENCE:
         yield from _evidence(source)
         return
-    for index, entry in enumerate(source.marked.value["rules"]):
+    yield from rules_at(source, ("rules",), source.marked.value["kind"])
+
+
+def rules_at(source: Source, path: tuple[str | int, ...], kind: str) -> Iterator[Rule]:
+    """The compiled rules of a list in a file."""
+    entries = source.marked.value
+    for step in path:
+        entries = entries[step]
+    for index, entry in enumerate(entries):
         compiled = {
-            field: _compiled(source, ("rules", index, field), entry[field], entry["id"])
+            field: _compiled(source, (*path, index, field), entry[field], entry["id"])
             for field in _EXPRESSIONS
             if field in entry
         }
@@ -163,7 +171,7 @@ def rules_of(source: Source) -> Iterator[Rule]:
             clause=entry["clause"],
             level=entry["level"],
             refuses=entry.get("effect") == "refuse",
-            kind=source.marked.value["kind"],
+            kind=kind,
             message=entry["message"],
             remedy=entry["remedy"],
             when=compiled.get("when"),
@@ -171,7 +179,7 @@ def rules_of(source: Source) -> Iterator[Rule]:
             found=compiled["found"],
             expected=compiled["expected"],
             resolves=tuple(entry.get("resolves", ())),
-            place=source.place("rules", index),
+            place=source.place(*path, index),
         )
 
 
@@ -213,7 +221,8 @@ def _compiled(source: Source, path: tuple[str | int, ...], text: str, rule: str)
         raise source.broken(path, f"rule {rule}: {found}", "a CEL expression") from exc
 
 
-def _once(rules: Iterator[Rule]) -> tuple[Rule, ...]:
+def once(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules; PkiError POLICY-FILE for an id twice in a kind."""
     seen: dict[tuple[str, str], Rule] = {}
     for rule in rules:
         key = (rule.id, rule.kind)

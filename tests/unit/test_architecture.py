@@ -38,7 +38,7 @@ FLOORS = (
     ("vault", "policy_files", "policy_cases", "certs", "csr", "probe", "firewall_text", "download"),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
     ("policy_test", "policy_lint",),
-    ("revocation", "trust_files", "public_state", "gateway", "declarations", "evidence_file"),
+    ("revocation", "trust_files", "public_state", "gateway", "declarations", "evidence_records"),
     ("path", "report", "submission", "crl_cache", "key_place"),
     ("reply", "session", "keystores", "show"),
     ("release_bundle", "acceptance", "gather", "request_stage", "accepted_record"),
