@@ -9,19 +9,24 @@ evaluated no rule at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
 from functools import cached_property
 
+from . import waivers as waiving
 from .documents import Collected, Declaration, Document, Validators
 from .errors import PkiError
-from .policy import EVIDENCE, LEVELS, NOWHERE, Finding, Outcome, Place, Policy, Rule
+from .policy import EVIDENCE, LEVELS, NOWHERE, Finding, Outcome, Place, Policy, Remark, Rule
+from .waivers import Waiver
 
 #: The level from which an unmet rule makes the check fail, unless a caller says otherwise.
 DEFAULT_LEVEL = "should"
 #: A reply whose revocation could not be asked: right so far, and never deployable by this verdict.
 PENDING = "accepted-pending-revocation"
+#: The kinds of what is no object of the inventory: the organisation's overlays and waivers.
+OVERLAY, WAIVER = "overlay", "waiver"
 
 _FAILING = (Outcome.FAILED, Outcome.NOT_EVALUATED)
 
@@ -41,10 +46,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A rule's finding and the object that it is about.
-
-    ``waiver`` holds reason, approver and expires (ISO date) of what is waived, else nothing.
-    """
+    """A rule's finding and the object that it is about."""
 
     kind: str
     object: str
@@ -52,7 +54,7 @@ class Verdict:
     finding: Finding
     place: Place = NOWHERE
     stand_in: str = ""
-    waiver: Mapping[str, str] = field(default_factory=dict)
+    waiver: Waiver | None = None
 
     @property
     def failing(self) -> bool:
@@ -133,12 +135,20 @@ def check(
     *,
     validators: Validators,
     scopes: Mapping[str, frozenset[str]],
+    today: date,
+    waivers: Iterable[Waiver] = (),
     level: str = DEFAULT_LEVEL,
 ) -> Result:
     """Judge what was collected.
 
-    ``scopes`` are the kinds that have a collector, and where it is asked; ``level`` is one of
-    :data:`~.policy.LEVELS`.
+    Args:
+        policies: by name; what is wrong with their overlays is among the verdicts.
+        collected: what is declared, and the facts of it.
+        validators: of the facts' schemas.
+        scopes: the kinds that have a collector, and where it is asked.
+        today: in UTC, for the waivers' ends.
+        waivers: at most one for each rule and object.
+        level: one of :data:`~.policy.LEVELS`.
     """
     judge = _Judge(policies, validators, scopes)
     documents = {one.key: one for one in collected.documents}
@@ -151,15 +161,50 @@ def check(
         verdicts += judge.verdicts(declaration, None if fault else document)
     if not any(one.finding.outcome in (Outcome.PASSED, Outcome.FAILED) for one in verdicts):
         faults.append(_nothing_evaluated(collected).as_result())
+    elsewhere = _elsewhere(policies.values(), collected.scope, scopes)
     return Result(
         scope=collected.scope,
         taken=collected.taken,
         level=level,
-        verdicts=tuple(verdicts),
+        verdicts=(*_remarks(policies), *_waived(verdicts, waivers, today, elsewhere)),
         faults=tuple(faults),
         not_judged=tuple(_not_judged(policies, collected, scopes)),
         pending=tuple(_pending(collected.documents)),
         rules=tuple(judge.used.values()),
+    )
+
+
+def _remarks(policies: Mapping[str, Policy]) -> Iterator[Verdict]:
+    for name, policy in sorted(policies.items()):
+        yield from (_remark(OVERLAY, name, one) for one in policy.remarks)
+
+
+def _remark(kind: str, policy: str, remark: Remark) -> Verdict:
+    return Verdict(kind, remark.name, policy, remark.finding, remark.place)
+
+
+def _waived(
+    verdicts: Sequence[Verdict],
+    waivers: Iterable[Waiver],
+    today: date,
+    elsewhere: frozenset[str],
+) -> Iterator[Verdict]:
+    judged = [(one.object, one.finding) for one in verdicts]
+    after = waiving.apply(waivers, judged, today, elsewhere)
+    for one, (finding, waiver) in zip(verdicts, after.verdicts, strict=True):
+        yield replace(one, finding=finding, waiver=waiver)
+    yield from (_remark(WAIVER, "", remark) for remark in after.remarks)
+
+
+def _elsewhere(
+    policies: Iterable[Policy], scope: str, scopes: Mapping[str, frozenset[str]]
+) -> frozenset[str]:
+    """The rules over facts that are not collected here: another run shows what they need."""
+    return frozenset(
+        rule.id
+        for policy in policies
+        for rule in policy.rules
+        if scope not in scopes.get(rule.kind, ())
     )
 
 

@@ -46,7 +46,7 @@ FLOORS = (
     ("facts.*",),
     ("collecting", "checking"),
     ("reports", "reports.*"),
-    ("check",),
+    ("check_run", "check"),
 )
 
 

@@ -10,7 +10,7 @@ from ..checking import PENDING, Result, Status, Verdict
 from ..errors import LABELS, shown
 from ..policy import Outcome
 from .lines import columns, wrapped
-from .order import WAIVER_LABELS, Judged, by_object, headline, stand_ins
+from .order import Judged, by_object, headline, stand_ins
 
 WIDTH = 100
 _LABEL = 10
@@ -61,15 +61,17 @@ def _fault(fault: Mapping[str, str], paint: _Paint) -> str:
 
 
 def _object(judged: Judged, paint: _Paint) -> str:
-    lines = [
-        paint(line, _BOLD)
-        for line in wrapped(f"{judged.kind} {judged.object} ({judged.policy})", WIDTH, 2)
-    ]
+    lines = [paint(line, _BOLD) for line in wrapped(_title(judged), WIDTH, 2)]
     if judged.stand_in:
         lines += _indented(f"stand-in: {judged.stand_in}", 2)
     for verdict in judged.told:
         lines += _finding(verdict, paint)
     return "\n".join(lines)
+
+
+def _title(judged: Judged) -> str:
+    policy = f" ({judged.policy})" if judged.policy else ""
+    return f"{judged.kind} {judged.object}{policy}"
 
 
 def _finding(verdict: Verdict, paint: _Paint) -> Iterator[str]:
@@ -86,7 +88,7 @@ def _finding(verdict: Verdict, paint: _Paint) -> Iterator[str]:
         ("expected", finding.expected),
         ("where", str(verdict.place)),
         ("next", finding.next_step),
-        *((label, verdict.waiver.get(field, "")) for label, field in WAIVER_LABELS),
+        ("waived", str(verdict.waiver or "")),
     )
     for label, text in fields:
         if text:

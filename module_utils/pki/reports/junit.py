@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 from ..checking import Result, Verdict
 from ..errors import shown
 from ..policy import Outcome
-from .order import waived
 
 
 def render(result: Result) -> str:
@@ -52,7 +51,7 @@ def _case(suite: ET.Element, verdict: Verdict) -> None:
         suite,
         "testcase",
         name=shown(f"{finding.rule} {verdict.object}"),
-        classname=f"{verdict.policy}.{verdict.kind}",
+        classname=".".join(part for part in (verdict.policy, verdict.kind) if part),
     )
     match finding.outcome:
         case Outcome.FAILED:
@@ -60,7 +59,7 @@ def _case(suite: ET.Element, verdict: Verdict) -> None:
         case Outcome.NOT_EVALUATED:
             _told(element, "error", verdict)
         case Outcome.WAIVED:
-            ET.SubElement(element, "skipped", message=shown(f"waived: {waived(verdict)}"))
+            ET.SubElement(element, "skipped", message=shown(f"waived: {verdict.waiver}"))
         case Outcome.NOT_APPLICABLE:
             ET.SubElement(element, "skipped", message="not applicable")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..checking import PENDING, Result, Verdict
 from ..errors import shown
 from ..policy import Outcome
-from .order import by_object, headline, stand_ins, waived
+from .order import by_object, headline, stand_ins
 
 #: Code hosts cut or refuse long comments; the whole list is in ``result.json``.
 MOST_ROWS = 100
@@ -62,7 +62,7 @@ def _finding(verdict: Verdict) -> tuple[str, ...]:
     parts += [f"expected: {quoted(finding.expected)}"] if finding.expected else []
     level = finding.level
     if finding.outcome is Outcome.WAIVED:
-        parts.append(f"waived: {plain(waived(verdict))}")
+        parts.append(f"waived: {quoted(str(verdict.waiver))}")
         level = "waived"
     elif finding.outcome is Outcome.NOT_EVALUATED:
         level = f"{finding.level}, not evaluated"

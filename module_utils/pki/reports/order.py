@@ -11,9 +11,6 @@ from ..checking import PENDING, Result, Status, Verdict
 from ..errors import shown
 from ..policy import LEVELS, Outcome
 
-#: The parts of a waiver as a person reads them.
-WAIVER_LABELS = (("waived", "reason"), ("approver", "approver"), ("until", "expires"))
-
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -56,12 +53,6 @@ def headline(result: Result) -> str:
         return f"findings: {failing} at or above {result.level}{tail}; {seen}"
     pending = f" ({PENDING}, never deployable by this verdict)" if result.pending else ""
     return f"clean: nothing at or above {result.level}{tail}; {seen}{pending}"
-
-
-def waived(verdict: Verdict) -> str:
-    """Why, by whom and until when a finding is waived, in one line."""
-    waiver = verdict.waiver
-    return f"{waiver['reason']} (approved by {waiver['approver']} until {waiver['expires']})"
 
 
 def stand_ins(result: Result) -> Iterator[str]:

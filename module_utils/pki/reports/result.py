@@ -11,6 +11,7 @@ from typing import Any
 from ..checking import Result, Status, Verdict
 from ..errors import shown
 from ..policy import Outcome
+from ..waivers import Waiver
 
 #: Fields are only ever added within a schema version.
 SCHEMA = 1
@@ -85,5 +86,16 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "file": verdict.place.file,
         "line": verdict.place.line,
         "stand_in": shown(verdict.stand_in),
-        "waiver": dict(verdict.waiver) or None,
+        "waiver": _waiver(verdict.waiver),
+    }
+
+
+def _waiver(waiver: Waiver | None) -> dict[str, str] | None:
+    if waiver is None:
+        return None
+    return {
+        "reason": waiver.reason,
+        "approver": waiver.approver,
+        "expires": waiver.expires.isoformat(),
+        "file": waiver.place.file,
     }

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ..checking import Result, Verdict
 from ..errors import shown
 from ..policy import LEVELS, Outcome, Place
-from .order import by_object, waived
+from .order import by_object
 from .result import text
 
 VERSION = "2.1.0"
@@ -82,7 +82,7 @@ def _result(verdict: Verdict, index: dict[str, int]) -> dict[str, Any]:
     }
     if finding.outcome is Outcome.WAIVED:
         found["suppressions"] = [
-            {"kind": "external", "status": "accepted", "justification": waived(verdict)}
+            {"kind": "external", "status": "accepted", "justification": shown(str(verdict.waiver))}
         ]
     return found
 
@@ -116,7 +116,7 @@ def _location(verdict: Verdict) -> dict[str, Any]:
         "logicalLocations": [
             {
                 "name": shown(verdict.object),
-                "fullyQualifiedName": shown(f"{verdict.policy}/{verdict.kind}/{verdict.object}"),
+                "fullyQualifiedName": shown(f"{verdict.kind}/{verdict.object}"),
             }
         ]
     }

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A check from its inputs on disk: an inventory's files, or facts that were saved before."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import (
+    checking,
+    collecting,
+    documents,
+    inventory_files,
+    plain_files,
+    policy_files,
+    session,
+    waivers,
+)
+from .checking import Result
+from .documents import Collected, Validators
+from .errors import PkiError
+from .facts.scene import Scene
+from .waivers import Waiver
+
+#: Facts of many certificates with their chains; more is not read into memory.
+MAXIMUM_BYTES = 256 * 1024 * 1024
+CERTIFICATES = "certificates"
+CRL_CACHE = ".crl-cache"
+WAIVERS = "waivers.yml"
+
+
+def scene(inventory: Path, policy_dir: Path, now: datetime | None = None) -> Scene:
+    """An inventory as it is committed: no host, no Vault and no network is asked.
+
+    Raises:
+        PkiError: files that cannot be used, templates, places that are not filled in, CA files
+            that are not the pinned ones, broken policies.
+    """
+    files = inventory_files.read(inventory)
+    values = files.values
+    inputs = session.load(
+        {
+            "organisations": values["organisations"],
+            "certificates": values["certificates"],
+            "trust": values["trust"],
+            "policy_dir": str(policy_dir),
+            "base_dir": str(inventory),
+            "certificates_dir": str(inventory / CERTIFICATES),
+            "crl_cache_dir": str(inventory / CRL_CACHE),
+        },
+        now,
+        judged=False,
+    )
+    return Scene(
+        inputs=inputs,
+        scope="offline",
+        name=inventory.resolve().name,
+        gateways=values.get("gateways"),
+        evidence=files.evidence,
+        places=files.places,
+    )
+
+
+def saved(file: Path) -> Collected:
+    """Facts that were collected before; PkiError FACTS-FILE when they cannot be used."""
+    try:
+        raw = json.loads(plain_files.read(file, MAXIMUM_BYTES, follow=True))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise PkiError(
+            "the facts file cannot be used",
+            rule="FACTS-FILE",
+            found=getattr(exc, "strerror", None) or type(exc).__name__,
+            expected="a facts.json of an earlier check",
+            where=str(file),
+            next_step="collect the facts again",
+        ) from exc
+    return documents.from_json(raw, str(file))
+
+
+def judge(
+    collected: Collected,
+    policy_dir: Path,
+    *,
+    inventory: Path | None = None,
+    level: str = checking.DEFAULT_LEVEL,
+    now: datetime | None = None,
+) -> Result:
+    """Judge what was collected by the policies it names, with their overlays and waivers.
+
+    ``inventory`` is where ``policy/`` and ``waivers.yml`` are looked up; None for neither.
+
+    Raises:
+        PkiError: a policy, overlay or waiver that cannot be used.
+    """
+    moment = now or datetime.now(UTC)
+    overlays = None if inventory is None else inventory / session.OVERLAYS
+    names = {one.policy for one in collected.declarations}
+    return checking.check(
+        policy_files.load_policies(policy_dir, names, overlays, moment),
+        collected,
+        validators=Validators(policy_files.load_fact_schemas(policy_dir)),
+        scopes=collecting.kind_scopes(),
+        today=moment.date(),
+        waivers=() if inventory is None else waived(inventory, policy_dir),
+        level=level,
+    )
+
+
+def waived(inventory: Path, policy_dir: Path) -> tuple[Waiver, ...]:
+    """The waivers beside an inventory; PkiError with the line when they cannot be used."""
+    file = inventory / WAIVERS
+    if not file.exists():
+        return ()
+    schema = policy_files.load_schema(policy_dir)
+    return waivers.load(inventory_files.relative(file), policy_files.read_text(file), schema)
