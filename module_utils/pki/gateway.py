@@ -101,7 +101,7 @@ def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
         "product": _matching(entry["product"], _NAME, f"{where}.product", "a product's name"),
         "hosts": _matching(entry["hosts"], _GROUP, f"{where}.hosts", "a host or group name"),
         "root": root,
-        "tls": _tls(both, sources, where),
+        **_profile_of(both, sources, where),
         "ingress": ingress,
         "egress": egress,
         "certificates": sorted({item["certificate"] for item in both}),
@@ -217,28 +217,38 @@ def _bundle(trust: LoadedTrust) -> str:
     return "".join(pem if pem.endswith("\n") else f"{pem}\n" for pem in unique.values())
 
 
-def _tls(
+def _profile_of(
     entries: Sequence[Mapping[str, Any]], sources: Sources, where: str
-) -> dict[str, list[str]]:
-    """The policy's TLS numbers. One process has one TLS profile, so policies must agree."""
+) -> dict[str, Any]:
+    """The policy's numbers. One process has one profile, so policies must agree."""
     used = {sources.declared.certificates[item["certificate"]].policy for item in entries}
     profiles = [_profile(sources.policies[policy]) for policy in sorted(used)]
     if any(profile != profiles[0] for profile in profiles):
         raise _error(
             where,
-            "the gateway's certificates follow policies with different TLS rules",
+            "the gateway's certificates follow policies with different rules for gateways",
             ", ".join(sorted(used)),
-            "one TLS profile per gateway",
+            "one profile per gateway",
         )
     return profiles[0]
 
 
-def _profile(policy: Policy) -> dict[str, list[str]]:
+def _profile(policy: Policy) -> dict[str, Any]:
     return {
-        "protocols": list(policy.strings("tls_protocols")),
-        "ciphers": list(policy.strings("tls12_ciphers")),
-        "ciphersuites": list(policy.strings("tls13_ciphersuites")),
-        "groups": list(policy.strings("tls_groups")),
+        "tls": {
+            "protocols": list(policy.strings("tls_protocols")),
+            "ciphers": list(policy.strings("tls12_ciphers")),
+            "ciphersuites": list(policy.strings("tls13_ciphersuites")),
+            "groups": list(policy.strings("tls_groups")),
+        },
+        "limits": {
+            "body_bytes": policy.number("gateway_body_bytes"),
+            "connection_seconds": policy.number("gateway_connection_seconds"),
+            "idle_seconds": policy.number("gateway_idle_seconds"),
+            "drain_seconds": policy.number("gateway_drain_seconds"),
+            "pooled_connections": policy.number("gateway_pooled_connections"),
+            "refused_with": policy.number("mtls_refusal_status"),
+        },
     }
 
 

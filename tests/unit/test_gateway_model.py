@@ -127,6 +127,19 @@ def test_tls_numbers_are_the_policys(sources: gateway.Sources) -> None:
     }
 
 
+def test_every_limit_of_a_gateway_is_the_policys(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    policy = sources.policies["mhhs-dip"]
+    assert model["limits"] == {
+        "body_bytes": policy.number("gateway_body_bytes"),
+        "connection_seconds": policy.number("gateway_connection_seconds"),
+        "idle_seconds": policy.number("gateway_idle_seconds"),
+        "drain_seconds": policy.number("gateway_drain_seconds"),
+        "pooled_connections": policy.number("gateway_pooled_connections"),
+        "refused_with": policy.number("mtls_refusal_status"),
+    }
+
+
 @pytest.mark.parametrize(
     ("anchors", "issuers", "depth"),
     [

@@ -95,17 +95,32 @@ TLS = {
     "ciphersuites": ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"],
     "groups": ["X25519", "prime256v1"],
 }
-MODEL = {"name": "dip", "root": ROOT, "tls": TLS, "ingress": [], "egress": []}
+LIMITS = {
+    "body_bytes": 1000,
+    "connection_seconds": 1800,
+    "idle_seconds": 45,
+    "drain_seconds": 30,
+    "pooled_connections": 8,
+    "refused_with": 403,
+}
+MODEL = {
+    "name": "dip",
+    "root": ROOT,
+    "tls": TLS,
+    "limits": LIMITS,
+    "ingress": [],
+    "egress": [],
+}
 OLD = ("ssl_conf_command", "error_log_option", "keepalive_time")
 
 
 def test_an_old_build_gets_no_directive_it_does_not_know_and_the_same_limits() -> None:
     current, old = gw.render(MODEL), gw.render(MODEL, lacks=OLD)
     assert "ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384;" in current
-    assert "keepalive_time 1h;" in current
+    assert "keepalive_timeout 45s;\n    keepalive_time 1800s;" in current
     assert not any(word in old for word in ("conf_command", "keepalive_time "))
-    # Sixty requests, a minute apart at most: an hour.
-    assert "keepalive_timeout 60s;\n    keepalive_requests 60;" in old
+    # Forty requests, 45 seconds apart at most: half an hour.
+    assert "keepalive_timeout 45s;\n    keepalive_requests 40;" in old
     tls = gw.render(MODEL, "openssl.cnf.j2")
     assert "\nCiphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384\n" in tls
     assert tls.endswith("\nGroups = X25519:prime256v1\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from signal import Signals
+from typing import Any, Dict
 
 
 class Adapter(ABC):
@@ -79,3 +80,12 @@ class Adapter(ABC):
     @abstractmethod
     def reload_failures(self, log: str) -> list[str]:
         """Lines of freshly written error log that say the new configuration was refused."""
+
+    @abstractmethod
+    def read(self, files: Mapping[str, str]) -> Dict[str, Any]:
+        """What the configuration means, as :class:`~.description.Description` puts it.
+
+        ``files``: the text of :attr:`config_file` and of those :attr:`start_files` that
+        are there, by path below the root. HostError GATEWAY-CONFIG for text that the
+        product would not load either.
+        """

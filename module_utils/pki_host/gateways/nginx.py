@@ -1,100 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx: command lines, process titles, versions, and the grammar of names.
+"""nginx: command lines, process titles and versions.
 
-nginx shows a template only one text about a peer: its subject as OpenSSL prints it in
-RFC 2253 style. A search for ``CN=good`` in that text can be fooled by a comma inside
-another attribute, by a second CN or by a multi-valued RDN; so the expressions built here
-match the whole text against the whole grammar or not at all.
+What its configuration says is :mod:`.nginx_reader`'s work, how names are written in it
+:mod:`.nginx_names`'.
 """
 
 from __future__ import annotations
 
 import re
 import signal
+from typing import Any, Dict, Mapping
 
 from ..errors import HostError
-from . import base
+from . import base, nginx_reader
+from .nginx_names import escape_value, exact, literal, peer, quote
 
-# One attribute as OpenSSL prints it with XN_FLAG_RFC2253: special characters, controls
-# and every byte above ASCII are escaped, so an unescaped one of them means "not a value".
-# An unescaped "+" (multi-valued RDN) therefore never matches. The type "CN" is excluded
-# here and added once by peer(); OpenSSL prints the common name under no other type.
-_TYPE = r"(?!CN=)[A-Za-z0-9][A-Za-z0-9.-]*"
-_VALUE = r"(?:[^,+\"<>;\\\x00-\x1f\x7f-\xff]|\\[,+\"<>;\\ #]|\\[0-9A-F][0-9A-F])*"
-_OTHER = f"{_TYPE}={_VALUE}"
-# "$" alone would also match before a final line feed.
-_END = r"(?![\s\S])"
-
-
-def peer(common_name: str) -> str:
-    """Expression for a whole subject with exactly one CN, which is ``common_name``."""
-    value = _literal(escape_value(common_name))
-    return f"~^(?:{_OTHER},)*CN={value}(?:,{_OTHER})*{_END}"
-
-
-def exact(name: str) -> str:
-    """Expression for exactly this text. nginx compares plain map keys without case."""
-    _printable(name)
-    return f"~^{_literal(name)}{_END}"
-
-
-def escape_value(value: str) -> str:
-    """An attribute value as OpenSSL prints it in RFC 2253 style."""
-    escaped = []
-    for index, character in enumerate(value):
-        code = ord(character)
-        if code > 0x7E or code < 0x20:
-            escaped.append("".join(f"\\{byte:02X}" for byte in character.encode()))
-        elif (
-            character in ',+"<>;\\'
-            or (character in " #" and index == 0)
-            or (character == " " and index == len(value) - 1)
-        ):
-            escaped.append("\\" + character)
-        else:
-            escaped.append(character)
-    return "".join(escaped)
-
-
-def quote(text: str) -> str:
-    """``text`` as one double-quoted token of a configuration file.
-
-    nginx takes a backslash away before a quote or another backslash and turns \\t, \\r
-    and \\n into control characters; doubling every backslash keeps the text as it is. A
-    dollar sign cannot be escaped, hence :func:`literal` for places that know variables.
-    """
-    _printable(text)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def literal(text: str) -> str:
-    """Like :func:`quote`, for directives in which ``$`` would begin a variable."""
-    if "$" in text:
-        raise _unfit(text, "a dollar sign, which nginx would read as a variable")
-    return quote(text)
-
-
-def _literal(text: str) -> str:
-    # re.escape() is Python's; a backslash before any ASCII punctuation is literal in both
-    # PCRE and Python, before a letter or digit it would not be.
-    return re.sub(r"([^A-Za-z0-9_])", r"\\\1", text)
-
-
-def _printable(text: str) -> None:
-    if any(ord(character) < 0x20 or ord(character) > 0x7E for character in text):
-        raise _unfit(text, "a control or non-ASCII character")
-
-
-def _unfit(text: str, found: str) -> HostError:
-    return HostError(
-        "a value cannot be written into the gateway's configuration",
-        rule="GATEWAY-TEXT",
-        found=f"{found} in {text!a}",
-        expected="printable ASCII",
-        where="the gateway model",
-        next_step="correct the value in the inventory",
-    )
-
+__all__ = ["Adapter", "escape_value", "exact", "literal", "peer", "quote"]
 
 # Since when nginx can do what the template and the command lines would like to use.
 _SINCE = {
@@ -181,6 +102,14 @@ class Adapter(base.Adapter):
 
     def is_retiring(self, title: str) -> bool:
         return title.startswith("nginx: worker process is shutting down")
+
+    def read(self, files: Mapping[str, str]) -> Dict[str, Any]:
+        return nginx_reader.read(
+            files[self.config_file],
+            # Where OpenSSL's own file is not in force, what it says does not count.
+            files.get(self.start_files[0], "") if "ssl_conf_command" in self.lacks else "",
+            self.config_file,
+        ).as_settings()
 
     def reload_failures(self, log: str) -> list[str]:
         return [line for line in log.splitlines() if " [emerg] " in line]
