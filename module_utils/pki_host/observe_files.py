@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases and CRL sets as they lie on a host. Of a private key only what protects it is told."""
+
+from __future__ import annotations
+
+import base64
+import grp
+import json
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from typing import Any
+
+from . import files, openssl
+from .crl_install import CRL
+from .errors import HostError
+from .release import KEY
+
+#: The largest CRL set that is carried away whole; of a larger one the digest must do.
+LARGEST_CRL = 1 << 20
+_MOST_RELEASES = 50
+
+
+def releases(root: str, certificates: Iterable[str]) -> list[dict[str, Any]]:
+    """Every release directory of the named certificates, newest name first."""
+    found: list[dict[str, Any]] = []
+    for certificate in certificates:
+        base = os.path.join(root, certificate)
+        current = _link(os.path.join(base, "current"))
+        names = sorted(_listed(os.path.join(base, "releases")), reverse=True)[:_MOST_RELEASES]
+        for name in names:
+            directory = os.path.join(base, "releases", name)
+            found.append(
+                {
+                    "certificate": certificate,
+                    "release": name,
+                    "in_service": current == f"releases/{name}",
+                    "key": _protection(os.path.join(directory, KEY)),
+                    "spki_sha256": _public_key(os.path.join(directory, KEY)),
+                }
+            )
+    return found
+
+
+def _protection(path: str) -> dict[str, Any]:
+    """Mode, owner and group of a file and the mode of its directory; empty when it is not there."""
+    try:
+        status = os.lstat(path)
+        above = os.stat(os.path.dirname(path))
+    except OSError:
+        return {"mode": "", "owner": "", "group": "", "directory_mode": "", "links": 0}
+    return {
+        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+        "owner": _name_of(pwd.getpwuid, status.st_uid),
+        "group": _name_of(grp.getgrgid, status.st_gid),
+        "directory_mode": f"{stat.S_IMODE(above.st_mode):04o}",
+        "links": status.st_nlink,
+    }
+
+
+def _name_of(look_up: Any, number: int) -> str:
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
+
+
+def _public_key(path: str) -> str:
+    """SHA-256 of the public key (SubjectPublicKeyInfo) of a private key's file, or empty."""
+    key = _read(path)
+    public = openssl.public_key_of_key(key) if key else None
+    if public is None:
+        return ""
+    lines = [line for line in public.splitlines() if not line.startswith(b"-----")]
+    return files.sha256(base64.b64decode(b"".join(lines)))
+
+
+def crl_sets(root: str, trusts: Iterable[str]) -> list[dict[str, Any]]:
+    """The CRL set in service of each trust entry, and what is noted of the last poll."""
+    return [_crl_set(root, trust) for trust in trusts]
+
+
+def _crl_set(root: str, trust: str) -> dict[str, Any]:
+    base = os.path.join(root, trust)
+    data = _read(os.path.join(base, "current", CRL))
+    return {
+        "trust": trust,
+        "target": _link(os.path.join(base, "current")),
+        "problem": "" if data is not None else "no CRL file is in service",
+        "sha256": files.sha256(data) if data is not None else "",
+        "size": len(data or b""),
+        "pem": data.decode("ascii", "replace") if data and len(data) <= LARGEST_CRL else "",
+        "poll": _poll(os.path.join(base, "poll.json")),
+    }
+
+
+def _poll(path: str) -> dict[str, str]:
+    """The note of the last poll; empty values where there is none."""
+    try:
+        raw = json.loads(_read(path) or b"{}")
+    except ValueError:
+        raw = {}
+    known = raw if isinstance(raw, dict) else {}
+    return {name: str(known.get(name, "")) for name in ("fetched_at", "next_update", "set")}
+
+
+def _read(path: str) -> bytes | None:
+    """A file's bytes; None for one that is not there or is not for this user."""
+    try:
+        return files.read(path)
+    except HostError:
+        return None
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(path) if not name.startswith(".")]
+    except OSError:
+        return []
