@@ -20,7 +20,6 @@ from cryptography.x509.oid import ExtensionOID
 from . import names
 from .certs import DECODE_ERRORS
 from .errors import PkiError
-from .expectation import Expectation
 
 RULE = "DIP-6.1.1-PKCS10"
 MAX_REQUEST_BYTES = 64 * 1024
@@ -97,31 +96,6 @@ def parse(pem: bytes) -> Request:
     )
 
 
-def facts(request: Request, expectation: Expectation) -> dict[str, Any]:
-    """The facts document a policy judges a request by: plain JSON types only."""
-    return {
-        "common_name": request.common_name,
-        "subject": dict(request.subject),
-        "subject_attributes": list(request.subject_order),
-        "expected": {
-            "common_name": str(expectation.common_name),
-            "subject": {str(key): str(value) for key, value in expectation.subject.items()},
-        },
-        "key": {
-            "algorithm": request.algorithm,
-            "bits": request.bits,
-            "exponent": request.exponent,
-            "spki_sha256": request.spki_sha256,
-        },
-        "signature_hash": request.signature_hash,
-        "signature_valid": request.signature_valid,
-        "san_dns": list(request.san),
-        "attributes": list(request.attributes),
-        "extensions": list(request.extensions),
-        "purposes": sorted(map(str, expectation.purposes)),
-    }
-
-
 def _load(data: bytes) -> x509.CertificateSigningRequest:
     if len(data) > MAX_REQUEST_BYTES:
         raise _unreadable(f"{len(data)} bytes", f"at most {MAX_REQUEST_BYTES} bytes")
@@ -162,8 +136,14 @@ def _signature_valid(request: x509.CertificateSigningRequest) -> bool:
 def _san(extensions: list[x509.Extension[x509.ExtensionType]]) -> tuple[str, ...]:
     for item in extensions:
         if isinstance(item.value, x509.SubjectAlternativeName):
-            return tuple(san_texts(item.value)[0] + san_texts(item.value)[1])
+            return tuple(_san_text(name) for name in item.value)
     return ()
+
+
+def _san_text(name: x509.GeneralName) -> str:
+    if isinstance(name, x509.DNSName):
+        return name.value
+    return names.printable(f"{type(name).__name__}:{name.value}")
 
 
 def _other_attributes(request: x509.CertificateSigningRequest) -> tuple[str, ...]:
@@ -215,14 +195,3 @@ def signature_hash(signed: Any) -> str:
     except DECODE_ERRORS:
         return ""
     return "" if algorithm is None else str(algorithm.name)
-
-
-def san_texts(value: x509.SubjectAlternativeName) -> tuple[list[str], list[str]]:
-    """Subject alternative names as (DNS names, everything else as ``Type:value``)."""
-    dns = [name.value for name in value if isinstance(name, x509.DNSName)]
-    other = [
-        names.printable(f"{type(name).__name__}:{name.value}")
-        for name in value
-        if not isinstance(name, x509.DNSName)
-    ]
-    return dns, other

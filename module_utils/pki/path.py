@@ -114,6 +114,18 @@ def build(
     return chain
 
 
+def dateless(
+    leaf: x509.Certificate,
+    intermediates: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+) -> Chain:
+    """The shortest path by names and signatures, whatever the dates; the leaf alone if none.
+
+    No verdict: only what there is to look at after ``build`` refused a path for its dates.
+    """
+    return next(_dateless_paths(leaf, _relevant(leaf, intermediates), anchors), (leaf,))
+
+
 def certificates(sources: Sequence[bytes], role: str) -> list[x509.Certificate]:
     """All certificates of some DER or PEM files, which were configured by a person.
 

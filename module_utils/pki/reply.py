@@ -17,15 +17,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from . import certificate_facts, chain_facts, names, path, revocation
 from . import csr as requests
-from . import names, path, revocation
 from .certs import DECODE_ERRORS, in_seconds, sha256, short, to_der
 from .errors import PkiError
 from .expectation import Expectation as Expectation
-from .expectation import History as History
 from .reading import read as read
 
 if TYPE_CHECKING:
@@ -35,27 +33,7 @@ RULE_KEY = "DIP-6.1.2-SAME-HOST"
 RULE_ISSUER = "DIP-4.1-DCA-ONLY"
 RULE_EVALUATION = "POLICY-EVALUATION"
 _MAX_CANDIDATES = 8  # certificates of one key that are worth trying
-_DAY = 86400.0
 _T = TypeVar("_T", bound=x509.ExtensionType)
-
-_EXTENDED_USAGES = {
-    "1.3.6.1.5.5.7.3.1": "serverAuth",
-    "1.3.6.1.5.5.7.3.2": "clientAuth",
-    "1.3.6.1.5.5.7.3.3": "codeSigning",
-    "1.3.6.1.5.5.7.3.4": "emailProtection",
-    "1.3.6.1.5.5.7.3.8": "timeStamping",
-    "1.3.6.1.5.5.7.3.9": "OCSPSigning",
-    "2.5.29.37.0": "anyExtendedKeyUsage",
-}
-_KEY_USAGES = (
-    ("digital_signature", "digitalSignature"),
-    ("content_commitment", "contentCommitment"),
-    ("key_encipherment", "keyEncipherment"),
-    ("data_encipherment", "dataEncipherment"),
-    ("key_agreement", "keyAgreement"),
-    ("key_cert_sign", "keyCertSign"),
-    ("crl_sign", "cRLSign"),
-)
 
 
 class Judge(Protocol):
@@ -115,7 +93,7 @@ class Accepted:
         findings: every finding of the policy, the passed ones included.
         not_before, not_after: aware UTC.
         serial: lower-case hexadecimal.
-        facts: the facts document that was judged, for the record.
+        facts: the facts documents that were judged, by kind, for the record.
     """
 
     chain: tuple[bytes, ...]
@@ -186,9 +164,12 @@ def accept(
     request = requests.parse(csr)
     candidates = _with_key(certificates, request)
     chain = _first_path(candidates, certificates, trust, moment)
-    answer = _revocation_answer(chain, revocation, moment)
-    facts = _facts(chain, request, expectation, trust, answer, moment)
-    findings = _judged(policy or _shipped(expectation.policy), facts)
+    answers = _revocation_answers(chain, revocation, moment)
+    facts = _facts(chain, request, expectation, trust, answers, moment)
+    judge = policy or _shipped(expectation.policy)
+    findings = tuple(
+        one for kind, facts_of in facts.items() for one in _judged(judge, kind, facts_of)
+    )
     _backstop(chain[0])
     leaf = chain[0]
     return Accepted(
@@ -295,18 +276,21 @@ def _check_issuer(chain: path.Chain, trust: Trust) -> None:
     )
 
 
-def _revocation_answer(chain: path.Chain, sources: Revocation, now: datetime) -> str:
-    """``good``, or ``pending`` when an answer is missing and may be."""
+def _revocation_answers(
+    chain: path.Chain, sources: Revocation, now: datetime
+) -> tuple[certificate_facts.Revocation, ...]:
+    """What is known of each certificate below the anchor, once none of it refuses."""
     statuses = revocation.check(
         [to_der(certificate) for certificate in chain], sources.crls, now, ocsp=sources.ocsp
     )
-    revocation.require_good(statuses, pending=sources.mode == "pending")
-    return "good" if all(status.verdict == "good" for status in statuses) else "pending"
+    pending = sources.mode == "pending"
+    revocation.require_good(statuses, pending=pending)
+    return chain_facts.answers(statuses, pending=pending)
 
 
-def _judged(policy: Judge, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
+def _judged(policy: Judge, kind: str, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
     try:
-        findings = tuple(policy.judge("certificate", facts))
+        findings = tuple(policy.judge(kind, facts))
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as exc:
         # What was not judged is never approved.
         raise PkiError(
@@ -355,117 +339,34 @@ def _facts(
     request: requests.Request,
     expectation: Expectation,
     trust: Trust,
-    answer: str,
+    answers: Sequence[certificate_facts.Revocation],
     now: datetime,
-) -> dict[str, Any]:
-    """The facts document of kind ``certificate``: plain JSON types only."""
-    leaf, issuer = chain[0], chain[1]
-    try:
-        return {
-            **_identity(leaf, expectation),
-            "key": _key_facts(leaf, request),
-            **_signature_facts(leaf),
-            **_validity_facts(leaf, now),
-            **_extension_facts(leaf),
-            "purposes": sorted(str(purpose) for purpose in expectation.purposes),
-            "environment": str(expectation.environment),
-            "issuer": {
-                "common_name": names.common_names(issuer.subject),
-                "sha256": sha256(issuer),
-                "allowed": sorted(_normalised(trust.allowed_issuers)),
-            },
-            "chain_key_bits": [requests.key_bits(ca.public_key()) for ca in chain[1:]],
-            "revocation": answer,
-            "history": _history_facts(leaf, request, expectation.history),
-        }
-    except DECODE_ERRORS as exc:
-        raise PkiError(
-            "the reply's certificate has parts that cannot be read",
-            rule="DIP-12.2-16-CER",
-            found=names.printable(str(exc)),
-            expected="a well-formed X.509 certificate",
-            where=f"certificate {short(sha256(leaf))}",
-            next_step="ask the CA to reissue it; nothing was changed",
-        ) from None
-
-
-def _identity(leaf: x509.Certificate, expectation: Expectation) -> dict[str, Any]:
-    return {
-        "common_name": names.common_names(leaf.subject),
-        "subject": names.subject_attributes(leaf.subject),
-        "subject_attributes": names.attribute_order(leaf.subject),
-        "serial": f"{leaf.serial_number:x}",
-        "expected": {
-            "common_name": str(expectation.common_name),
-            "subject": {str(key): str(value) for key, value in expectation.subject.items()},
-        },
-    }
-
-
-def _key_facts(leaf: x509.Certificate, request: requests.Request) -> dict[str, Any]:
-    key = leaf.public_key()
-    return {
-        "algorithm": requests.key_algorithm(key),
-        "bits": requests.key_bits(key),
-        "exponent": requests.key_exponent(key),
-        "spki_sha256": hashlib.sha256(_spki(leaf)).hexdigest(),
-        "matches_request": _spki(leaf) == request.spki_der,
-    }
-
-
-def _signature_facts(leaf: x509.Certificate) -> dict[str, Any]:
-    parameters = leaf.signature_algorithm_parameters
-    kinds: tuple[tuple[type[object], str], ...] = (
-        (padding.PKCS1v15, "pkcs1v15"),
-        (padding.PSS, "pss"),
+) -> dict[str, dict[str, Any]]:
+    """The facts documents of certificate and chain, by kind."""
+    around = certificate_facts.Around(
+        expectation=expectation, now=now, request=request, revocation=answers[0]
     )
-    named = (name for kind, name in kinds if isinstance(parameters, kind))
+    anchors = path.certificates(trust.anchors, "anchor")
+    known = path.certificates(trust.intermediates, "intermediate")
+    allowed = _normalised(trust.allowed_issuers)
     return {
-        "signature_hash": requests.signature_hash(leaf),
-        "signature_padding": next(named, "none" if parameters is None else "ecdsa"),
-        "version": leaf.version.value + 1,
-    }
-
-
-def _validity_facts(leaf: x509.Certificate, now: datetime) -> dict[str, Any]:
-    start, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    return {
-        "not_before_epoch": int(start.timestamp()),
-        "not_after_epoch": int(end.timestamp()),
-        "valid_days": (end - start).total_seconds() / _DAY,
-        "begun": now >= start,
-        "ended": now > end,
-    }
-
-
-def _extension_facts(leaf: x509.Certificate) -> dict[str, Any]:
-    constraints = _extension(leaf, x509.BasicConstraints)
-    usage = _extension(leaf, x509.KeyUsage)
-    extended = _extension(leaf, x509.ExtendedKeyUsage)
-    alternative = _extension(leaf, x509.SubjectAlternativeName)
-    dns, other = requests.san_texts(alternative) if alternative is not None else ([], [])
-    oids = [oid.dotted_string for oid in extended or ()]
-    return {
-        "eku": [_EXTENDED_USAGES.get(oid, oid) for oid in oids],
-        "ku": [name for attribute, name in _KEY_USAGES if getattr(usage, attribute, False)],
-        "ca": constraints is not None and constraints.ca,
-        "san_dns": dns,
-        "san_other": other,
-        "has_cdp": _extension(leaf, x509.CRLDistributionPoints) is not None,
-    }
-
-
-def _history_facts(
-    leaf: x509.Certificate, request: requests.Request, history: History | None
-) -> dict[str, Any] | None:
-    """What earlier certificates say about this one; None when no history was given."""
-    if history is None:
-        return None
-    return {
-        "serial_seen_under": str(history.serials.get(f"{leaf.serial_number:x}", "")),
-        "key_seen": request.spki_sha256 in history.spki,
-        "key_compromised": request.spki_sha256 in history.compromised,
-        "deployed": sha256(leaf) == history.deployed,
+        "certificate": certificate_facts.document(chain[0], around),
+        "chain": chain_facts.document(
+            chain_facts.Found(chain, True),
+            chain_facts.Around(
+                expectation=expectation,
+                now=now,
+                anchors=[chain_facts.Pinned.of(ca) for ca in anchors],
+                # Without a list of issuers every CA under the anchors may issue.
+                issuers=[
+                    chain_facts.Pinned.of(ca)
+                    for ca in dict.fromkeys((*known, *chain[1:]))
+                    if not allowed or sha256(ca) in allowed
+                ],
+                answers=answers,
+                at_hand=True,
+            ),
+        ),
     }
 
 

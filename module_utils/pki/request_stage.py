@@ -8,17 +8,19 @@ but no files writes the very same bytes again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import csr, policy, public_state, submission
+from . import csr, policy, public_state, request_facts, submission
 from .errors import PkiError
 from .expectation import Expectation
 from .inventory import Certificate
 from .key_place import declared_mount
 from .policy import Policy
+from .request_facts import Beside
 from .stores.base import KeyRecord, KeyStore
 
 
@@ -44,12 +46,13 @@ def build(
     """The request of one key version, judged by the policy before anyone sees it."""
     key = store.signing_key(certificate.name, version)
     request = csr.build(key, certificate.common_name, certificate.subject)
-    _judge(certificate, rules, request)
     described = _record(certificate, record, version, request)
+    text = submission.text(certificate, described, request)
+    _judge(certificate, rules, request, described, text)
     # The record comes last: a reader that finds it finds the other two complete.
     contents = {
         "request.csr": request,
-        "submission.txt": submission.text(certificate, described, request),
+        "submission.txt": text,
         "request.yml": public_state.dump(described),
     }
     directory = certificates_dir / certificate.name / str(version)
@@ -62,17 +65,28 @@ def build(
     )
 
 
-def _judge(certificate: Certificate, rules: Policy, request: bytes) -> None:
-    expectation = Expectation(
-        common_name=certificate.common_name,
-        subject=certificate.subject,
-        purposes=certificate.purposes,
-        policy=certificate.policy,
-        environment=certificate.environment,
+def _judge(
+    certificate: Certificate,
+    rules: Policy,
+    request: bytes,
+    record: Mapping[str, Any],
+    text: bytes,
+) -> None:
+    admins = certificate.organisation.certificate_admins
+    beside = Beside(
+        expectation=Expectation(
+            common_name=certificate.common_name,
+            subject=certificate.subject,
+            purposes=certificate.purposes,
+            policy=certificate.policy,
+            environment=certificate.environment,
+        ),
+        certificate_admins=[person.name for person in admins],
+        record=record,
+        submission=text,
     )
-    for finding in policy.refused(
-        rules.judge("request", csr.facts(csr.parse(request), expectation))
-    ):
+    findings = rules.judge("request", request_facts.document(request, beside))
+    for finding in policy.refused(findings):
         raise PkiError(
             f"{certificate.name}: {finding.message}",
             rule=finding.rule,

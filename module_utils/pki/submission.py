@@ -6,7 +6,9 @@ Determined by key and inventory entry alone, so that three nightly runs write th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .inventory import Certificate
@@ -57,3 +59,48 @@ def text(certificate: Certificate, record: Mapping[str, Any], csr: bytes) -> byt
         csr="".join(f"{line}\n" for line in csr.decode("ascii").splitlines()),
         **{attribute: record["subject"][attribute] for attribute in ("O", "L", "ST", "C")},
     ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a submission text tells its reader; empty where it says nothing.
+
+    ``submitters`` are the people it names, ``subject`` the attributes it tells to compare.
+    """
+
+    submitters: tuple[str, ...]
+    common_name: str
+    subject: Mapping[str, str]
+
+
+_LABELS = {
+    "O": "organisation",
+    "L": "city",
+    "ST": "state or province",
+    "C": "country",
+    "CN": "common name",
+}
+_ROLE = " (Certificate Admin)"
+
+
+def read(content: bytes) -> Read:
+    """A submission text back to the values it shows; never raises, whatever the bytes."""
+    shown = content.decode("utf-8", "replace")
+    who = re.search(rf"^Who {{4}}(.*){re.escape(_ROLE)}$", shown, re.MULTILINE)
+    values = {
+        attribute: match[1]
+        for attribute, label in _LABELS.items()
+        if (match := re.search(rf"^ {{5}}{label} +(\S.*)$", shown, re.MULTILINE))
+    }
+    return Read(
+        submitters=tuple(name for name in who[1].split(" or ") if name) if who else (),
+        common_name=values.pop("CN", ""),
+        subject=values,
+    )
+
+
+def holds(content: bytes, request: bytes) -> bool:
+    """Whether the request stands in a submission text line by line, ready to be pasted."""
+    wanted = request.decode("ascii", "replace").splitlines()
+    block = "".join(f"{line}\n" for line in wanted)
+    return bool(wanted) and f"\n{block}" in content.decode("utf-8", "replace")

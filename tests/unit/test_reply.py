@@ -32,7 +32,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pki import reply, shipped
+from pki import policy_files, reply, shipped
+from pki.documents import Validators
 from pki.errors import PkiError
 from pki.policy import Finding, Outcome
 from unit import pki_factory as factory
@@ -92,7 +93,12 @@ def test_a_good_reply_is_accepted_with_its_chain_and_the_shipped_policy() -> Non
 
 def test_findings_that_only_report_are_kept_and_do_not_refuse() -> None:
     findings = accept(PEM).findings
-    assert {f.rule for f in findings if not f.passed} == {"DIP-7.1.2-RSA4096", "DIP-6.2-CA-4096"}
+    assert {f.rule for f in findings if not f.passed} == {
+        "DIP-7.1.2-RSA4096",
+        "DIP-3.6.1-OCSP",
+        "DIP-6.2-CA-4096",
+        "DIP-3.5.2.5-CDP",
+    }
     assert any(f.passed for f in findings)
 
 
@@ -325,8 +331,10 @@ def test_unknown_revocation_is_refused_and_may_only_be_pending_if_said_so() -> N
     for crls in ((), (ISSUING.crl(),), (ROOT.crl(),), (ISSUING.crl(end=NOW - SECOND), ROOT.crl())):
         assert refusal(PEM, revocation=reply.Revocation(crls)).rule == "DIP-3.5.2.5-RP-CHECK"
         pending = accept(PEM, revocation=reply.Revocation(crls, mode="pending"))
-        assert pending.facts["revocation"] == "pending"
-    assert accept(PEM).facts["revocation"] == "good"
+        verdicts = [c["revocation"]["verdict"] for c in pending.facts["chain"]["certificates"]]
+        assert "pending" in verdicts
+        assert "unknown" not in verdicts
+    assert accept(PEM).facts["certificate"]["revocation"] == {"verdict": "good", "reason": ""}
 
 
 def test_a_revocation_mode_that_does_not_exist_is_a_fault_of_the_caller() -> None:
@@ -410,103 +418,58 @@ class Recorder:
 
     def judge(self, kind: str, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
         self.seen.append((kind, facts))
-        return self.findings
+        return self.findings if kind == "certificate" else ()
 
     def parameter(self, name: str) -> Any:
         raise AssertionError(f"nobody asks for {name}")
 
 
 def facts_of(leaf: bytes, **changes: Any) -> dict[str, Any]:
+    """The documents that were judged, by kind."""
     judge = Recorder()
-    accept(leaf, policy=judge, **changes)
-    kind, facts = judge.seen[0]
-    assert kind == "certificate"
-    assert json.loads(json.dumps(facts)) == facts, "plain JSON types only"
-    return dict(facts)
+    accepted = accept(leaf, policy=judge, **changes)
+    assert json.loads(json.dumps(dict(judge.seen))) == accepted.facts, "plain JSON types only"
+    return dict(judge.seen)
 
 
-def test_the_facts_describe_the_certificate_completely() -> None:
-    leaf = ISSUING.leaf(san=["hook.example"], key_usage=["digital_signature"])
-    facts = facts_of(leaf)
-    assert facts == {
-        "common_name": CN,
-        "subject": SUBJECT,
-        "subject_attributes": ["C", "ST", "L", "O", "CN"],
-        "serial": f"{factory.serial(leaf):x}",
-        "expected": {"common_name": CN, "subject": SUBJECT},
-        "key": {
-            "algorithm": "RSA",
-            "bits": 2048,
-            "exponent": 65537,
-            "spki_sha256": accept(PEM).spki_sha256,
-            "matches_request": True,
-        },
-        "signature_hash": "sha256",
-        "signature_padding": "pkcs1v15",
-        "version": 3,
-        "not_before_epoch": int((NOW - DAY).timestamp()),
-        "not_after_epoch": int((NOW + 397 * DAY).timestamp()),
-        "valid_days": 398.0,
-        "begun": True,
-        "ended": False,
-        "eku": ["clientAuth", "serverAuth"],
-        "ku": ["digitalSignature"],
-        "ca": False,
-        "san_dns": ["hook.example"],
-        "san_other": [],
-        "has_cdp": True,
-        "purposes": ["mtls", "signing"],
-        "environment": "nonprod",
-        "issuer": {
-            "common_name": "Example Issuing",
-            "sha256": ISSUING.sha256,
-            "allowed": [ISSUING.sha256],
-        },
-        "chain_key_bits": [2048, 2048],
-        "revocation": "good",
-        "history": None,
-    }
+def test_certificate_and_chain_are_judged_each_by_the_rules_of_its_kind() -> None:
+    assert list(facts_of(LEAF)) == ["certificate", "chain"]
 
 
-def test_key_sizes_of_certificate_and_cas_are_facts() -> None:
-    large = factory.key("large", 4096)
-    leaf = ISSUING.leaf(public=large.public_key())
-    facts = facts_of(leaf, csr=factory.csr.build(large, CN, SUBJECT))
-    assert facts["key"]["bits"] == 4096
-    assert facts["chain_key_bits"] == [2048, 2048]
+def test_what_is_judged_fits_the_schemas_of_its_kinds() -> None:
+    validators = Validators(policy_files.load_fact_schemas(shipped.DIRECTORY))
+    for kind, facts in facts_of(ISSUING.leaf(san=["hook.example"])).items():
+        assert validators.fault(kind, facts) == ""
 
 
-def test_unknown_usages_and_attributes_keep_their_dotted_oids() -> None:
-    odd = x509.ObjectIdentifier("1.2.3.4.5")
-    subject = x509.Name([*name(), x509.NameAttribute(odd, "text")])
-    facts = facts_of(ISSUING.leaf(eku=[odd], full_name=subject))
-    assert facts["eku"] == ["1.2.3.4.5"]
-    assert facts["subject_attributes"][-1] == "1.2.3.4.5"
-    assert facts["subject"]["1.2.3.4.5"] == "text"
+def test_what_is_judged_is_this_certificate_at_this_moment_for_this_request() -> None:
+    facts = facts_of(LEAF)["certificate"]
+    assert facts["serial"] == f"{factory.serial(LEAF):x}"
+    assert facts["state"] == "presented"
+    assert facts["key"]["matches_request"] is True
+    assert facts["seconds_since_start"] == DAY.total_seconds()
+    assert facts["expected"] == {"common_name": CN, "subject": SUBJECT}
 
 
-def test_history_becomes_facts() -> None:
-    digest = accept(PEM).spki_sha256
-    history = reply.History(
-        serials={f"{factory.serial(LEAF):x}": "other-certificate"},
-        spki=frozenset({digest}),
-        compromised=frozenset({digest}),
-        deployed=accept(PEM).certificate_sha256,
-    )
-    known = facts_of(PEM, expectation=dataclasses.replace(EXPECTATION, history=history))
-    assert known["history"] == {
-        "serial_seen_under": "other-certificate",
-        "key_seen": True,
-        "key_compromised": True,
-        "deployed": True,
-    }
-    blank = dataclasses.replace(EXPECTATION, history=reply.History())
-    assert facts_of(PEM, expectation=blank)["history"] == {
-        "serial_seen_under": "",
-        "key_seen": False,
-        "key_compromised": False,
-        "deployed": False,
-    }
+def test_the_path_that_is_judged_is_the_one_that_was_verified() -> None:
+    facts = facts_of(LEAF)["chain"]
+    found = [(one["role"], one["sha256"]) for one in facts["certificates"]]
+    assert found == [
+        ("leaf", accept(PEM).certificate_sha256),
+        ("intermediate", ISSUING.sha256),
+        ("anchor", ROOT.sha256),
+    ]
+    assert [one["sha256"] for one in facts["allowed_issuers"]] == [ISSUING.sha256]
+    assert facts["verified"] is True
+
+
+def test_a_finding_about_the_path_that_refuses_refuses_the_reply() -> None:
+    class OfChains(Recorder):
+        def judge(self, kind: str, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
+            return self.findings if kind == "chain" else ()
+
+    judge = OfChains(finding(rule="DIP-PATH", outcome=Outcome.FAILED))
+    assert refusal(PEM, policy=judge).rule == "DIP-PATH"
 
 
 def finding(**change: Any) -> Finding:
