@@ -124,6 +124,23 @@ def load(trust: LoadedTrust, cache_dir: str | Path, *, now: datetime, max_age: t
     return _set(trust.name, kept, False, [], problems)
 
 
+def kept(trust: LoadedTrust, cache_dir: str | Path) -> dict[str, tuple[bytes, str]]:
+    """What the cache has of each CA, by its SHA-256: a CRL, fresh or not, and when it was polled.
+
+    Nothing is judged here. No CRL is empty bytes, and no poll an empty text.
+    """
+    folder = Path(cache_dir) / trust.name
+    polls = _polls(folder)
+    return {ca.sha256: (_content(folder, ca), polls.get(ca.sha256, "")) for ca in trust.authorities}
+
+
+def _content(folder: Path, ca: Ca) -> bytes:
+    try:
+        return plain_files.read(folder / _file(ca), MAXIMUM_BYTES)
+    except OSError:
+        return b""
+
+
 def given(trust: LoadedTrust, pem: bytes, *, now: datetime) -> CrlSet:
     """The set of CRLs somebody fetched a moment ago and did not keep: check mode's way."""
     crls = revocation.parse_crls(pem)

@@ -123,6 +123,7 @@ class Certificate:
     trust: str
     domain: str = ""
     owner: Owner | None = None
+    domain_txt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,7 +504,7 @@ def _one_trust_set_each(sets: Iterable[TrustSet], problems: list[PkiError]) -> N
 
 
 _REQUIRED = ("name", "policy", "environment", "domain", "purposes", "key", "hosts")
-_FIELDS = (*_REQUIRED, "organisation", "owner")
+_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt")
 
 
 def _certificate(
@@ -546,6 +547,7 @@ def _certificate(
         trust=_trust_of(policy.name, environment.environment_class, where, trust),
         domain=domain,
         owner=_owner(entry, where) or organisation.owner,
+        domain_txt=_text(entry, "domain_txt", where) if "domain_txt" in entry else "",
     )
 
 

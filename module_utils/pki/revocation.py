@@ -116,6 +116,20 @@ class Crl:
             raise _unreadable(f"{len(found)} CRLs in one file")
         return found[0]
 
+    @property
+    def scope(self) -> str:
+        """Whom it speaks for: ``all``, ``user`` or ``ca`` certificates, or ``none``."""
+        return "none" if self.silent else _scope(self.idp)
+
+    @property
+    def distribution_points(self) -> tuple[str, ...]:
+        """The URIs of its issuingDistributionPoint."""
+        return tuple(sorted(_uris(self.idp.full_name if self.idp else None)))
+
+    def signed_by(self, issuer_der: bytes) -> bool:
+        """Whether this CA issued and signed it, whatever its dates and scope are."""
+        return not _not_from(self, x509.load_der_x509_certificate(issuer_der))
+
     def describe(self) -> str:
         """Issuer, number and date, for messages."""
         number = "without number" if self.number is None else f"number {self.number}"
@@ -244,8 +258,8 @@ def verify_crl(crl_bytes: bytes, issuer_cert_der: bytes, now: datetime) -> CrlIn
         next_update=crl.next_update,
         sha256=hashlib.sha256(crl.der).hexdigest(),
         der=crl.der,
-        scope=_scope(crl.idp),
-        distribution_points=tuple(sorted(_uris(crl.idp.full_name if crl.idp else None))),
+        scope=crl.scope,
+        distribution_points=crl.distribution_points,
     )
 
 
