@@ -158,7 +158,9 @@ class World:
             policies=policies(),
         )
         trust = trust_files.load_all(declared, self.base)
-        return session.Inputs(declared, policies(), trust, self.kept, self.cache, now)
+        return session.Inputs(
+            declared, policies(), trust, self.kept, self.cache, now, base_dir=self.base
+        )
 
     def put(self, version: int = 1, name: str = NAME, **files: bytes) -> None:
         """Files of a version; ``reply_txt`` becomes ``reply.txt``."""

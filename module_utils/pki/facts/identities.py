@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Public keys and serial numbers of committed requests and certificates, and who shares them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from .. import csr, reading
+from ..certs import DECODE_ERRORS, name_bytes
+from ..errors import PkiError
+from .committed import Committed, versions
+
+Identity = tuple[str, str]
+_READING_FAULTS = (*DECODE_ERRORS, PkiError)
+
+
+@dataclass(slots=True)
+class Uses:
+    """Who has one key or serial number."""
+
+    certificates: dict[str, None] = field(default_factory=dict)
+    classes: set[str] = field(default_factory=set)
+    elsewhere: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory of committed certificates; ``inventory`` is empty for the one that is judged.
+
+    ``class_of`` tells the class of environments of a version, empty when nothing does, and None
+    when the version is another policy's.
+    """
+
+    directory: Path
+    inventory: str
+    class_of: Callable[[Committed], str | None]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the places hold together."""
+
+    uses: dict[Identity, Uses] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def look(places: Iterable[Place]) -> Seen:
+    """Every key and serial number of every place, and what could not be read."""
+    seen = Seen()
+    for place in places:
+        for name in _names(place.directory):
+            _look_at(place, name, seen)
+    return seen
+
+
+def _look_at(place: Place, name: str, seen: Seen) -> None:
+    shown = f"{place.inventory}/" if place.inventory else ""
+    try:
+        found = versions(place.directory, name)
+    except PkiError:
+        seen.unreadable.append(f"{shown}{name}")
+        return
+    for one in found:
+        environment_class = place.class_of(one)
+        if environment_class is None:
+            continue
+        identities = _identities(one)
+        if not (identities and environment_class):
+            seen.unreadable.append(f"{shown}{one.label}")
+        for identity in identities:
+            uses = seen.uses.setdefault(identity, Uses())
+            if environment_class:
+                uses.classes.add(environment_class)
+            if place.inventory:
+                uses.elsewhere.append(f"{shown}{one.label}")
+            else:
+                uses.certificates.setdefault(name)
+
+
+def as_facts(seen: Seen) -> list[dict[str, Any]]:
+    """The keys and serial numbers of the inventory that is judged, in the order of their value."""
+    return [
+        {
+            "what": what,
+            "value": value,
+            "certificates": list(uses.certificates),
+            "classes": sorted(uses.classes),
+            "elsewhere": uses.elsewhere,
+        }
+        for (what, value), uses in sorted(seen.uses.items())
+        if uses.certificates
+    ]
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _identities(one: Committed) -> list[Identity]:
+    """What can be read of a version; a reply that is none yet takes nothing from its request."""
+    found: list[Identity] = []
+    for read in (_of_request, _of_certificates):
+        try:
+            found += read(one)
+        except _READING_FAULTS:
+            continue
+    return found
+
+
+def _of_request(one: Committed) -> list[Identity]:
+    request = one.files.request
+    return [] if request is None else [("key", csr.parse(request).spki_sha256)]
+
+
+def _of_certificates(one: Committed) -> list[Identity]:
+    found = []
+    for certificate in reading.read(one.files.presented) if one.files.presented else ():
+        if _is_ca(certificate):
+            continue
+        key = hashlib.sha256(csr.spki_der(certificate.public_key())).hexdigest()
+        issuer = hashlib.sha256(name_bytes(certificate, "issuer")).hexdigest()
+        found += [("key", key), ("serial", f"{certificate.serial_number:x} of {issuer}")]
+    return found
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    except x509.ExtensionNotFound:
+        return False
