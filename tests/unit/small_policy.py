@@ -1,122 +1,109 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A policy of a few rules over one small kind of facts, as text whose lines tests can name."""
+"""A policy of five rules over made-up facts, for tests of what is built on policies."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pki.policy import Policy
-from pki.policy_files import load_schema
-from pki.policy_load import load
-from pki.shipped import DIRECTORY
+from pki import policy_files, policy_load
+from pki.policy import Policy, Remark
 
-SCHEMA = load_schema(DIRECTORY)
-NAME = "small"
+NAME = "test-policy"
+KIND = "fact"
+_SCHEMA = policy_files.load_schema(Path(__file__).resolve().parents[2] / "policies")
 
-MAIN = """\
----
+_MAIN = f"""\
 schema: 2
-name: small
-title: A small document
-document: {title: Small, version: "1", date: "2026-01-01"}
-environments: {test: {class: nonprod, cn_prefix: small-test}}
-parties: {member: {title: Member, purposes: [mtls], dual: false}}
+name: {NAME}
+title: A policy for tests
+document: {{title: Test Document, version: "1.0", date: "2026-01-01"}}
+environments: {{nonprod: {{class: nonprod}}}}
+parties: {{}}
 resolutions:
-  - {number: 1, where: "1", problem: It says both., resolution: The first.}
+  - {{number: 3, where: "1.1", problem: It says both, resolution: The stricter one}}
 parameters:
-  bits:
-    {value: 2048, unit: bits, clause: "1.1", description: Least size., stricter: higher}
-  days:
-    {value: 30, unit: days, clause: "1.2", description: Longest age., stricter: lower}
+  smallest:
+    value: 3
+    unit: bytes
+    stricter: higher
+    clause: "1.1"
+    description: How small a thing may be.
+    provisional: The other document is not public.
 """
-
-PART = """\
----
-kind: thing
-parameters:
-  allowed:
-    {value: [a, b], clause: "2", description: What may be., stricter: subset}
-  wanted:
-    {value: [x], clause: "2", description: What must be., stricter: superset}
-  word:
-    {value: yes please, clause: "3", description: The word., stricter: fixed}
-  share:
-    {value: 0.5, clause: "3", description: A part., stricter: lower}
-  codes:
-    {value: {one: 1, two: 2}, clause: "3", description: Codes., stricter: subset}
-  offset:
-    {value: -5, clause: "3", description: Below nothing., stricter: higher}
+_PART = """\
+kind: KIND
 rules:
-  - id: S-BITS
+  - id: T-MUST
     clause: "1.1"
     level: must
-    effect: refuse
-    require: thing.bits >= policy.bits
-    found: string(thing.bits)
-    expected: string(policy.bits)
+    require: KIND.size >= policy.smallest
+    found: string(KIND.size) + " bytes"
+    expected: "'at least ' + string(policy.smallest) + ' bytes'"
     message: the thing is too small
-    remedy: make a bigger one
-  - id: S-AGE
+    remedy: make it larger
+    resolves: [3]
+  - id: T-SHOULD
     clause: "1.2"
     level: should
-    when: thing.kept
-    require: thing.age <= policy.days
-    found: string(thing.age)
-    expected: string(policy.days)
-    message: the thing is too old
-    remedy: make a new one
-    resolves: [1]
-  - id: S-MARKS
-    clause: "2"
+    require: size(KIND.label) > 1
+    found: KIND.label
+    expected: "'two letters'"
+    message: the name is too short
+    remedy: find a longer name
+  - id: T-INFORMATION
+    clause: "1.3"
+    level: information
+    require: INFORMATION
+    found: KIND.label
+    expected: "'a short name'"
+    message: the name is long
+    remedy: find a shorter name
+  - id: T-REFUSE
+    clause: "1.4"
     level: recommendation
-    require: >-
-      thing.marks.all(m, m in policy.allowed || m in policy.wanted)
-      && policy.wanted.all(w, w in thing.marks)
-    found: join(thing.marks, ', ')
-    expected: join(policy.allowed, ', ')
-    message: the thing is marked wrongly
-    remedy: mark it again
+    effect: refuse
+    require: KIND.size < 100
+    found: string(KIND.size) + " bytes"
+    expected: "'less than 100 bytes'"
+    message: the thing is too large
+    remedy: make it smaller
+  - id: T-WHEN
+    clause: "1.5"
+    level: must
+    when: KIND.label == "never"
+    require: KIND.size == 0
+    found: string(KIND.size) + " bytes"
+    expected: "'nothing'"
+    message: the thing should not be
+    remedy: remove it
 """
 
-FACTS: dict[str, Any] = {"bits": 2048, "age": 30, "kept": True, "marks": ["a", "x"]}
 
-FACT_SCHEMA: dict[str, Any] = {
-    "title": "thing",
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["bits", "age", "kept", "marks"],
-    "properties": {
-        "bits": {"type": "integer", "description": "Size in bits."},
-        "age": {"type": "integer", "description": "Age in days."},
-        "kept": {"type": "boolean", "description": "Whether it is kept."},
-        "marks": {
-            "type": "array",
-            "maxItems": 10,
-            "description": "Its marks.",
-            "items": {"type": "string", "maxLength": 10},
-        },
-    },
-}
+def facts(**changes: Any) -> dict[str, Any]:
+    """Facts that keep every rule."""
+    return {"size": 5, "label": "thing", **changes}
 
 
-def small(main: str = MAIN, part: str = PART) -> Policy:
-    """The policy, or one whose text a test has changed."""
-    return load({"small.yml": main, "small/thing.yml": part}, SCHEMA, NAME)
+def policy(
+    kind: str = KIND,
+    *,
+    more: tuple[str, ...] = (),
+    information: str = "",
+    remarks: tuple[Remark, ...] = (),
+) -> Policy:
+    """The policy; ``more`` are kinds that have the same rules under other ids."""
+    files = {f"{NAME}.yml": _MAIN}
+    for number, one in enumerate(dict.fromkeys((KIND, kind, *more))):
+        text = _PART.replace(
+            "INFORMATION\n    found", f"{information or 'size(KIND.label) < 10'}\n    found"
+        )
+        text = text.replace("KIND", one)
+        files[f"{NAME}/{one}.yml"] = (
+            text if one == KIND else text.replace("id: T-", f"id: T{number}-")
+        )
+    return replace(policy_load.load(files, _SCHEMA, NAME), remarks=remarks)
 
 
-def line_of(text: str, words: str) -> int:
-    """The first line of a text that holds some words, counted from 1."""
-    return next(number for number, line in enumerate(text.splitlines(), 1) if words in line)
-
-
-def write(folder: Path, main: str = MAIN, part: str = PART) -> Path:
-    """The policy as a directory of policies, with the shipped schema and the facts' schema."""
-    (folder / "small").mkdir(parents=True)
-    (folder / "facts").mkdir()
-    (folder / "schema.json").write_text((DIRECTORY / "schema.json").read_text())
-    (folder / "small.yml").write_text(main)
-    (folder / "small" / "thing.yml").write_text(part)
-    (folder / "facts" / "thing.json").write_text(json.dumps(FACT_SCHEMA))
-    return folder
+POLICY = policy()
