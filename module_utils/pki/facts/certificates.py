@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about requests, certificates and their paths: one object of each kind a version.
+
+Known from committed files alone, so they are the same offline and live but for revocation:
+offline there is nothing to ask and the answer is pending; live it comes from the cached CRLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+
+from .. import certificate_facts, chain_facts, request_facts, revocation, session
+from ..certificate_facts import PENDING, Revocation
+from ..certs import to_der
+from ..documents import Collected, Declaration, Document
+from ..errors import PkiError
+from ..policy import Place
+from ..trust_files import Ca, LoadedTrust
+from . import issued
+from .issued import Issued
+from .scene import Collector, Scene
+
+KINDS = frozenset({"request", "certificate", "chain"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """A trust set made ready once: parsed CAs, how facts name them, and parsed CRLs."""
+
+    anchors: tuple[x509.Certificate, ...]
+    issuers: tuple[x509.Certificate, ...]
+    pinned_anchors: tuple[chain_facts.Pinned, ...]
+    pinned_issuers: tuple[chain_facts.Pinned, ...]
+    crls: tuple[revocation.Crl, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every document of one run needs."""
+
+    scene: Scene
+    read: issued.Read
+    twins: issued.Twins
+    trust: Mapping[str, _Trust]
+    listeners: Mapping[str, Sequence[str]]
+
+
+def collect(scene: Scene) -> Collected:
+    """The documents of every version; each is declared, since its files are there."""
+    read = issued.read(scene)
+    run = _Run(
+        scene=scene,
+        read=read,
+        twins=issued.Twins.of(read.all),
+        trust=_trust(scene),
+        listeners=_listeners(scene.gateways),
+    )
+    documents = [
+        document
+        for one in read.all
+        for document in (*_request(run, one), *_issued(run, one))
+        if scene.inputs.policies[document.policy].of_kind(document.kind)
+    ]
+    declarations = [Declaration(d.kind, d.object, d.policy, d.place) for d in documents]
+    return scene.collected(declarations, documents, read.problems)
+
+
+def _request(run: _Run, one: Issued) -> Iterator[Document]:
+    if one.files.request is None and one.files.request_record is None:
+        return
+    admins = one.declared.organisation.certificate_admins
+    settled = one.version.settled
+    beside = request_facts.Beside(
+        expectation=one.expectation(today=not settled),
+        certificate_admins=[person.name for person in admins],
+        record=one.files.request_record,
+        submission=one.submission,
+        settled=settled,
+    )
+    facts = request_facts.document(one.files.request, beside)
+    yield _document("request", one, facts, one.place("request.csr"))
+
+
+def _issued(run: _Run, one: Issued) -> Iterator[Document]:
+    if not one.presented:
+        return
+    name = "certificate.pem" if one.files.certificate is not None else one.files.replies[0][0]
+    place = one.place(name)
+    state = issued.state(one, run.read.versions[one.declared.name])
+    found, answers = _path(run, one)
+    chain_around = _chain_around(run, one, state, answers)
+    around = _around(run, one, state, answers[0] if answers else PENDING)
+    if one.leaf is None or found is None:
+        yield _document(
+            "certificate", one, certificate_facts.unreadable(one.problem, around), place
+        )
+        yield _document("chain", one, chain_facts.unreadable(one.problem, chain_around), place)
+        return
+    try:
+        facts = certificate_facts.document(one.leaf, around)
+    except PkiError as exc:
+        facts = certificate_facts.unreadable(f"{exc.message}: {exc.found}", around)
+    yield _document("certificate", one, facts, place)
+    yield _document("chain", one, chain_facts.document(found, chain_around), place)
+
+
+def _document(kind: str, one: Issued, facts: dict[str, Any], place: Place) -> Document:
+    return Document(kind, one.label, one.policy, facts, place)
+
+
+def _path(
+    run: _Run, one: Issued
+) -> tuple[chain_facts.Found | None, tuple[certificate_facts.Revocation, ...]]:
+    """The path of a version's certificate, and what is known of each below its anchor."""
+    if one.leaf is None:
+        return None, ()
+    trust, now = run.trust[one.declared.trust], run.scene.inputs.now
+    found = chain_facts.find(one.leaf, [*trust.issuers, *one.offered], trust.anchors, now)
+    if not found.verified:
+        # Nobody vouches for the CA whose CRL would be asked.
+        return found, (Revocation("none", "there is no verified path"),)
+    if not run.scene.live:
+        return found, ()
+    ders = [to_der(certificate) for certificate in found.certificates]
+    statuses = revocation.check(ders, trust.crls, now)
+    return found, chain_facts.answers(statuses, pending=False)
+
+
+def _around(
+    run: _Run, one: Issued, state: str, answer: certificate_facts.Revocation
+) -> certificate_facts.Around:
+    return certificate_facts.Around(
+        expectation=one.expectation(today=False),
+        now=run.scene.inputs.now,
+        request=one.request,
+        state=state,
+        source=one.source,
+        vetted=one.declared.organisation.subject,
+        revocation=answer,
+        neighbours=issued.neighbours(one, run.read.versions[one.declared.name]),
+        acceptance=issued.acceptance(one),
+        key_also_in=run.twins.key(one),
+        serial_seen_in=run.twins.serial(one),
+        listener_names=run.listeners.get(one.declared.name, ()),
+    )
+
+
+def _chain_around(
+    run: _Run, one: Issued, state: str, answers: Sequence[certificate_facts.Revocation]
+) -> chain_facts.Around:
+    trust = run.trust[one.declared.trust]
+    return chain_facts.Around(
+        expectation=one.expectation(today=False),
+        now=run.scene.inputs.now,
+        anchors=trust.pinned_anchors,
+        issuers=trust.pinned_issuers,
+        state=state,
+        answers=answers,
+        at_hand=run.scene.live,
+    )
+
+
+def _trust(scene: Scene) -> dict[str, _Trust]:
+    wanted = {one.trust for one in scene.inputs.declared.certificates.values()}
+    sets = session.cached_crls(scene.inputs, wanted) if scene.live else {}
+    return {
+        name: _ready(scene.inputs.trust[name], sets[name].crls if name in sets else ())
+        for name in sorted(wanted)
+    }
+
+
+def _ready(trust: LoadedTrust, crls: Sequence[bytes]) -> _Trust:
+    anchors, issuers = _parsed(trust.anchors), _parsed(trust.issuers)
+    return _Trust(
+        anchors=anchors,
+        issuers=issuers,
+        pinned_anchors=tuple(map(chain_facts.Pinned.of, anchors)),
+        pinned_issuers=tuple(map(chain_facts.Pinned.of, issuers)),
+        crls=tuple(crl for data in crls for crl in revocation.parse_crls(data)),
+    )
+
+
+def _parsed(authorities: Sequence[Ca]) -> tuple[x509.Certificate, ...]:
+    return tuple(x509.load_der_x509_certificate(ca.der) for ca in authorities)
+
+
+def _listeners(gateways: Any) -> dict[str, list[str]]:
+    """Host names of the ingress listeners by certificate; other collectors judge the entries."""
+    found: dict[str, list[str]] = {}
+    for gateway in gateways if isinstance(gateways, list) else ():
+        entries = gateway.get("ingress") if isinstance(gateway, Mapping) else None
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping) and {"certificate", "server_name"} <= entry.keys():
+                found.setdefault(str(entry["certificate"]), []).append(str(entry["server_name"]))
+    return found
+
+
+COLLECTOR = Collector(kinds=KINDS, scopes=frozenset({"offline", "live"}), collect=collect)
