@@ -11,6 +11,7 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,14 +73,21 @@ class _HttpOnly(urllib.request.HTTPRedirectHandler):
         return request
 
 
-def download(url: str, patience: Patience) -> bytes:
-    """One CRL; raises PkiError CRL-FETCH when the last try failed, too."""
+def download(
+    url: str, patience: Patience, *, body: bytes | None = None, content_type: str = ""
+) -> bytes:
+    """One CRL or, for a ``body`` that is posted, one OCSP response.
+
+    Raises:
+        PkiError: CRL-FETCH; the last try failed, too.
+    """
+    headers = {"Content-Type": content_type} if content_type else {}
     for attempt, wait in enumerate((*patience.waits, None), start=1):
         try:
-            return _once(url, patience)
+            return _once(url, patience, body, headers)
         except (OSError, ValueError, http.client.HTTPException) as exc:
             if wait is None or _permanent(exc):
-                raise _fetch_error(url, exc, attempt) from exc
+                raise _fetch_error(url, exc, attempt, body is not None) from exc
         time.sleep(wait)
     raise AssertionError("unreachable")
 
@@ -91,12 +99,13 @@ def _permanent(exc: Exception) -> bool:
     return isinstance(exc, ValueError | http.client.InvalidURL)
 
 
-def _once(url: str, patience: Patience) -> bytes:
+def _once(url: str, patience: Patience, body: bytes | None, headers: Mapping[str, str]) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise ValueError("not an http or https address")
     opener = urllib.request.build_opener(_HttpOnly)
+    request = urllib.request.Request(url, data=body, headers=dict(headers))
     deadline = time.monotonic() + patience.total
-    with contextlib.closing(opener.open(url, timeout=patience.timeout)) as answer:
+    with contextlib.closing(opener.open(request, timeout=patience.timeout)) as answer:
         return _body(answer, deadline, patience.total)
 
 
@@ -114,7 +123,7 @@ def _body(answer: http.client.HTTPResponse, deadline: float, seconds: float) -> 
     return bytes(content)
 
 
-def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
+def _fetch_error(url: str, exc: Exception, attempts: int, posted: bool) -> PkiError:
     if isinstance(exc, urllib.error.HTTPError):
         found = f"HTTP {exc.code}"
     elif isinstance(exc, urllib.error.URLError):
@@ -122,10 +131,10 @@ def _fetch_error(url: str, exc: Exception, attempts: int) -> PkiError:
     else:
         found = names.printable(str(exc)) or type(exc).__name__
     return PkiError(
-        "the CRL could not be fetched",
+        "the OCSP responder did not answer" if posted else "the CRL could not be fetched",
         rule="CRL-FETCH",
         found=f"{found}, after {attempts} attempt{'s' if attempts > 1 else ''}",
-        expected="a CRL",
+        expected="an OCSP response" if posted else "a CRL",
         where=url,
         next_step="check the address, the proxy and the firewall, then run again",
     )

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about what listeners and far ends really do, from the handshakes of their hosts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography import x509
+
+from .. import certs, download, ocsp_query, public_state, session
+from ..certs import DECODE_ERRORS
+from ..documents import Collected, Declaration, Document
+from ..errors import PkiError
+from ..revocation import check
+from . import listeners, presented
+from .listeners import Listener
+from .scene import Collector, Scene
+
+KIND = "endpoint"
+#: What a gateway itself answers when it does not trust a far end, or finds none; 0 is no answer.
+_REFUSALS = (0, 500, 502, 503, 504)
+_UNTRIED = {"tried": False, "status": 0, "alert": -1}
+
+
+def collect(scene: Scene) -> Collected:
+    """A document for every listener of a host that could be asked."""
+    crls = session.cached_crls(scene.inputs, scene.inputs.trust)
+    declarations, documents = [], []
+    for listener in listeners.listeners(scene):
+        policy = scene.inputs.policy_of(str(listener.entry["certificate"])).name
+        place = listener.place
+        declarations.append(Declaration(KIND, listener.label, policy, place))
+        raw = _raw(scene, listener)
+        if raw is not None:
+            facts = _facts(scene, listener, raw, crls[str(listener.entry["trust"])].crls)
+            documents.append(Document(KIND, listener.label, policy, facts, place))
+    return scene.collected(declarations, documents)
+
+
+def _raw(scene: Scene, listener: Listener) -> Mapping[str, Any] | None:
+    for raw in scene.hosts[listener.host].get("endpoints") or ():
+        if (raw["gateway"], raw["listener"]) == (listener.gateway, listener.entry["name"]):
+            return dict(raw)
+    return None
+
+
+def _facts(
+    scene: Scene, listener: Listener, raw: Mapping[str, Any], crls: tuple[bytes, ...]
+) -> dict[str, Any]:
+    trust = scene.inputs.trust[str(listener.entry["trust"])]
+    shown = presented.describe(
+        _chain(raw["chain"]), trust, crls, str(raw["server_name"]), scene.inputs.now
+    )
+    ingress = listener.direction == "ingress"
+    in_use = bool(raw["chain"]) and (ingress or not _refused(raw))
+    return {
+        "direction": listener.direction,
+        "reached": bool(raw["reached"]),
+        "problem": str(raw["problem"]),
+        "in_use": in_use,
+        "protocols": list(raw["protocols"]),
+        "protocols_unknown": list(raw["protocols_unknown"]),
+        "ciphers": list(raw["ciphers"]),
+        "ciphersuites": list(raw["ciphersuites"]),
+        "client_certificate_requested": bool(raw["requested"]),
+        "resumed": list(raw["resumed"]),
+        "anonymous": _caller(raw["anonymous"]),
+        "stranger": _caller(_UNTRIED if _is_own_peer(scene, listener) else raw["stranger"]),
+        "server_name": str(raw["server_name"]).lower(),
+        "expected_sha256": _accepted(scene, listener) if ingress else "",
+        "certificate": shown.certificate,
+        "chain": shown.chain,
+        "ocsp": _ocsp(scene, listener, shown.verified if in_use else ()),
+    }
+
+
+def _chain(encoded: list[str]) -> list[bytes]:
+    try:
+        return [base64.b64decode(one, validate=True) for one in encoded]
+    except (binascii.Error, ValueError):
+        return [b""]
+
+
+def _caller(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tried": bool(raw["tried"]), "status": int(raw["status"]), "alert": int(raw["alert"])}
+
+
+def _refused(raw: Mapping[str, Any]) -> bool:
+    """Whether a far end that the host itself would refuse was refused by the gateway, too."""
+    return bool(raw["refused_here"]) and int(raw["call_status"]) in _REFUSALS
+
+
+def _is_own_peer(scene: Scene, listener: Listener) -> bool:
+    """Whether the gateway's own certificate, with which it is tried, is among its peers'."""
+    own = scene.inputs.declared.certificates[str(listener.entry["certificate"])]
+    return own.common_name in listener.entry.get("peers", ())
+
+
+def _accepted(scene: Scene, listener: Listener) -> str:
+    """SHA-256 of the newest accepted certificate, or empty."""
+    name = str(listener.entry["certificate"])
+    try:
+        versions = public_state.scan(scene.inputs.certificates_dir, name)
+        for files in reversed(versions):
+            if files.certificate is not None and files.accepted_record is not None:
+                return certs.sha256(x509.load_pem_x509_certificate(files.certificate))
+    except (PkiError, *DECODE_ERRORS):
+        pass  # the collector of certificates tells what is wrong with the files
+    return ""
+
+
+def _ocsp(scene: Scene, listener: Listener, chain: tuple[x509.Certificate, ...]) -> dict[str, Any]:
+    """What the responders of a certificate say; only one with a verified path is looked at."""
+    facts = {"responders": [], "verdict": "unknown", "why": ""}
+    if not chain:
+        return facts
+    addresses = ocsp_query.responders(chain[0])
+    facts["responders"] = list(addresses)
+    if not addresses:
+        return facts
+    policy = scene.inputs.policy_of(str(listener.entry["certificate"]))
+    try:
+        answers = ocsp_query.ask(chain[0], chain[1], addresses, download.Patience.of(policy))
+    except PkiError as exc:
+        return {**facts, "why": exc.found}
+    pair = [certs.to_der(one) for one in chain[:2]]
+    (status,) = check(pair, (), scene.inputs.now, ocsp=answers)
+    return {**facts, "verdict": status.verdict, "why": status.why or status.reason}
+
+
+COLLECTOR = Collector(kinds=frozenset({KIND}), scopes=frozenset({"live"}), collect=collect)
