@@ -21,9 +21,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
+from . import days
 from .errors import PkiError
 from .inventory import PLACEHOLDER
 
@@ -123,21 +123,20 @@ def _day(entry: Mapping[Any, Any], where: str) -> str:
     value = entry["date"]
     if value == PLACEHOLDER:
         return PLACEHOLDER
-    text = value.isoformat() if type(value) is date else value
     try:
-        if isinstance(text, str) and date.fromisoformat(text).isoformat() == text:
-            return text
+        return days.text(value)
     except ValueError:
-        pass
-    raise _error(where, "the date is not a day", value, "a day as YYYY-MM-DD")
+        wanted = "a day as YYYY-MM-DD"
+        raise _error(where, "the date is not a day", value, wanted) from None
 
 
 def _valid_days(entry: Mapping[Any, Any], where: str) -> int | None:
     if "valid_days" not in entry:
         return None
     value = entry["valid_days"]
-    if type(value) is int and 0 < value <= _LONGEST_DAYS:
-        return value
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and 0 < value <= _LONGEST_DAYS:
+        return int(value)
     raise _error(where, "valid_days is not a number of days", value, f"1 to {_LONGEST_DAYS}")
 
 

@@ -13,10 +13,9 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, TypeVar
 
-from . import names
+from . import days, names
 from .errors import PkiError
 from .policy import Policy
 
@@ -30,7 +29,6 @@ _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
 _DIP_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _QUOTA_MAX = 1_000_000
 _T = TypeVar("_T")
 
@@ -81,8 +79,12 @@ class Organisation:
 
     @property
     def certificate_admins(self) -> tuple[Person, ...]:
-        """Who may submit requests (Table 2)."""
-        return tuple(person for person in self.roster if person.role == "certificate_admin")
+        """Who may submit requests (Table 2); nobody is asked any more whose leaving is recorded."""
+        return tuple(
+            person
+            for person in self.roster
+            if person.role == "certificate_admin" and not person.left
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,25 +363,22 @@ def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Orga
 
 def _date(raw: Mapping[str, Any], key: str, where: str) -> str:
     """An optional day as ISO text; empty when it is not there."""
-    value = raw.get(key, "")
     if key not in raw:
         return ""
-    text = value.isoformat() if type(value) is date else value
     try:
-        if not isinstance(text, str) or not _DATE.fullmatch(text):
-            raise ValueError(text)
-        date.fromisoformat(text)
+        return days.text(raw[key])
     except ValueError:
         raise _error(
-            f"{where}.{key}", f"`{key}` is not a date", repr(value), "a day as YYYY-MM-DD"
+            f"{where}.{key}", f"`{key}` is not a date", repr(raw[key]), "a day as YYYY-MM-DD"
         ) from None
-    return text
 
 
 def _quota(raw: Mapping[str, Any], where: str) -> int | None:
-    value = raw.get("quota")
-    if "quota" not in raw or (type(value) is int and 0 <= value <= _QUOTA_MAX):
-        return value
+    if "quota" not in raw:
+        return None
+    value = raw["quota"]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _QUOTA_MAX:
+        return int(value)
     raise _error(f"{where}.quota", "the quota is not a number", repr(value), "a whole number")
 
 

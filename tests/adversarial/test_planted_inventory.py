@@ -35,7 +35,9 @@ def variables(inventory: Path) -> tuple[dict[str, Any], str]:
     return found, done.stderr
 
 
-@pytest.mark.parametrize("folder", ["certificates/dip-nonprod/1", "trust"])
+@pytest.mark.parametrize(
+    "folder", ["certificates/dip-nonprod/1", "trust", "policy", "policy/cases/mhhs-dip"]
+)
 def test_a_file_beside_the_inventory_is_neither_run_nor_read_as_inventory(
     tmp_path: Path, folder: str
 ) -> None:
@@ -52,6 +54,27 @@ def test_a_file_beside_the_inventory_is_neither_run_nor_read_as_inventory(
     assert "planted" not in found
     assert not witness.exists()
     assert not said, "and nobody is told of files that are none of the inventory's business"
+
+
+@pytest.mark.parametrize("name", ["evidence.yml", "evidence.yaml", "waivers.yml", "waivers.yaml"])
+def test_what_people_vouch_for_or_waive_cannot_set_a_variable(tmp_path: Path, name: str) -> None:
+    inventory, witness = tmp_path / "inventory", tmp_path / "was-run"
+    shutil.copytree(REPOSITORY / "inventories/lab", inventory)
+    planted = inventory / name
+    planted.write_text("all: {vars: {ansible_connection: local, planted: true}}\n")
+    assert "planted" not in variables(inventory)[0]
+    planted.write_text(f"#!/bin/sh\ntouch '{witness}'\necho '{{}}'\n")
+    planted.chmod(0o755)
+    _, said = variables(inventory)
+    assert not witness.exists()
+    assert not said
+
+
+def test_a_name_that_only_looks_like_one_of_those_is_still_read(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory"
+    shutil.copytree(REPOSITORY / "inventories/lab", inventory)
+    (inventory / "evidence-yml").write_text("[gateways:vars]\nadded=yes\n")
+    assert "added" in variables(inventory)[0]
 
 
 def test_what_belongs_to_the_inventory_is_still_read(tmp_path: Path) -> None:

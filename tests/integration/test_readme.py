@@ -77,6 +77,12 @@ def fill_in(runner: Clone, lab: Lab) -> None:
         ("O: FILL-IN", "O: Example Energy Ltd"), ("L: FILL-IN", "L: London"),
         ("ST: FILL-IN", "ST: London"), ("C: FILL-IN", "C: GB"),
         ("name: FILL-IN", "name: Alex Example"), ("email: FILL-IN", "email: alex@example.co.uk"),
+        ("registered: FILL-IN", "registered: 2026-01-02"),
+        ("vetted: FILL-IN", "vetted: 2026-01-03"), ("accepted: FILL-IN", "accepted: 2026-01-05"),
+    ])  # fmt: skip
+    replace(everywhere / "evidence.yml", [
+        ("date: FILL-IN", "date: 2026-01-05"), ("owner: FILL-IN", "owner: Alex Example"),
+        ("reference: FILL-IN", "reference: DOC-1"),
     ])  # fmt: skip
     replace(
         everywhere / "group_vars/all/certificates.yml",
