@@ -156,9 +156,9 @@ def check(
     faults = [*collected.problems, *_undeclared(collected)]
     for declaration in collected.declarations:
         document = documents.get(declaration.key)
-        fault = judge.fault(declaration, document)
+        fault, told = judge.judged(declaration, document)
         faults += [fault.as_result()] if fault else []
-        verdicts += judge.verdicts(declaration, None if fault else document)
+        verdicts += told
     if not any(one.finding.outcome in (Outcome.PASSED, Outcome.FAILED) for one in verdicts):
         faults.append(_nothing_evaluated(collected).as_result())
     elsewhere = _elsewhere(policies.values(), collected.scope, scopes)
@@ -220,39 +220,57 @@ class _Judge:
         self._scopes = scopes
         self.used: dict[tuple[str, str, str], Rule] = {}
 
-    def fault(self, declaration: Declaration, document: Document | None) -> PkiError | None:
-        """What keeps an object from being judged as it is; None when nothing does."""
-        kind, name = declaration.kind, declaration.object
+    def judged(
+        self, declaration: Declaration, document: Document | None
+    ) -> tuple[PkiError | None, list[Verdict]]:
+        """What keeps an object from being judged as it is, if anything, and its verdicts."""
         if declaration.policy not in self._policies:
-            return _fault(
+            unknown = _fault(
                 declaration, "its policy is not loaded", declaration.policy, "a known policy"
             )
-        if document is None:
-            if kind not in self._scopes:
-                return None  # no collector yet: its rules are not evaluated, which fails them
-            return _fault(declaration, "nothing was observed of it", "no facts", f"facts of {name}")
-        wrong = self._validators.fault(kind, document.facts)
-        if wrong:
-            return _fault(declaration, "its facts do not fit their schema", wrong, "valid facts")
-        return None
+            return unknown, []
+        fault = self._fault(declaration, document)
+        if document is None or fault is not None:
+            return fault, list(self._lost(declaration))
+        try:
+            return None, list(self._evaluated(declaration, document))
+        except (ValueError, OverflowError) as exc:  # what JSON can hold and the engine cannot
+            fault = _fault(
+                declaration, "the engine cannot take its facts", str(exc), "text and 64-bit numbers"
+            )
+            return fault, list(self._lost(declaration))
 
-    def verdicts(self, declaration: Declaration, document: Document | None) -> Iterator[Verdict]:
-        policy = self._policies.get(declaration.policy)
-        if policy is None:
-            return
-        kind, name = declaration.kind, declaration.object
-        item = name if kind == EVIDENCE else ""
-        rules = policy.of_kind(kind, item)
-        self.used.update({(policy.name, kind, rule.id): rule for rule in rules})
-        findings: Iterable[Finding] = (
-            (_not_evaluated(rule, name) for rule in rules)
-            if document is None
-            else policy.evaluate(kind, document.facts, item)
-        )
-        place = document.place if document and document.place.file else declaration.place
-        stand_in = document.stand_in if document else ""
-        for finding in findings:
-            yield Verdict(kind, name, policy.name, finding, place, stand_in)
+    def _fault(self, declaration: Declaration, document: Document | None) -> PkiError | None:
+        if document is not None:
+            wrong = self._validators.fault(document.kind, document.facts)
+            problem = "its facts do not fit their schema"
+            return _fault(declaration, problem, wrong, "valid facts") if wrong else None
+        if declaration.kind not in self._scopes:
+            return None  # no collector yet: its rules are not evaluated, which fails them
+        expected = f"facts of {declaration.object}"
+        return _fault(declaration, "nothing was observed of it", "no facts", expected)
+
+    def _rules(self, declaration: Declaration) -> tuple[Rule, ...]:
+        kind = declaration.kind
+        rules = self._policies[declaration.policy].of_kind(kind, _item(declaration))
+        self.used.update({(declaration.policy, kind, rule.id): rule for rule in rules})
+        return rules
+
+    def _evaluated(self, declaration: Declaration, document: Document) -> Iterator[Verdict]:
+        kind, name, policy = declaration.key
+        self._rules(declaration)
+        place = document.place if document.place.file else declaration.place
+        for finding in self._policies[policy].evaluate(kind, document.facts, _item(declaration)):
+            yield Verdict(kind, name, policy, finding, place, document.stand_in)
+
+    def _lost(self, declaration: Declaration) -> Iterator[Verdict]:
+        kind, name, policy = declaration.key
+        for rule in self._rules(declaration):
+            yield Verdict(kind, name, policy, _not_evaluated(rule, name), declaration.place)
+
+
+def _item(declaration: Declaration) -> str:
+    return declaration.object if declaration.kind == EVIDENCE else ""
 
 
 def _fault(declaration: Declaration, problem: str, found: str, expected: str) -> PkiError:

@@ -33,7 +33,7 @@ def write(directory: str | Path, result: Result, collected: Collected) -> None:
     _clear(target)
     others = {} if result.status is Status.FAULT else _others(result, collected)
     texts = {**others, RESULT: result_json.render(result)}
-    public_state.write(target, {name: text.encode() for name, text in texts.items()})
+    public_state.write(target, {name: _bytes(text) for name, text in texts.items()})
 
 
 def write_fault(directory: str | Path, errors: Iterable[PkiError]) -> None:
@@ -41,7 +41,7 @@ def write_fault(directory: str | Path, errors: Iterable[PkiError]) -> None:
     target = Path(directory)
     _clear(target)
     text = result_json.fault(error.as_result() for error in errors)
-    public_state.write(target, {RESULT: text.encode()})
+    public_state.write(target, {RESULT: _bytes(text)})
 
 
 def _others(result: Result, collected: Collected) -> Mapping[str, str]:
@@ -69,3 +69,8 @@ def _clear(directory: Path) -> None:
             where=str(directory),
             next_step="correct owner or mode of the directory and check again",
         ) from exc
+
+
+def _bytes(text: str) -> bytes:
+    # A lone half of a character pair in facts stays JSON: it is written as JSON escapes it.
+    return text.encode("utf-8", "backslashreplace")

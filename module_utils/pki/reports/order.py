@@ -44,15 +44,23 @@ def headline(result: Result) -> str:
     totals = result.totals
     failing, below = len(result.failing), sum(one.failing for one in result.verdicts)
     evaluated = totals[Outcome.PASSED] + totals[Outcome.FAILED] + totals[Outcome.WAIVED]
-    seen = f"{evaluated} rules evaluated over {len(by_object(result))} objects, {result.scope}"
+    objects = _counted(
+        len({(one.kind, one.object, one.policy) for one in result.verdicts}), "object"
+    )
+    seen = f"{_counted(evaluated, 'rule')} evaluated over {objects}, {result.scope}"
     lesser = below - failing
     tail = f"; {lesser} below that level" if lesser else ""
     if result.status is Status.FAULT:
-        return f"fault: {len(result.faults)} faults, {below} findings; {seen}"
+        faults = _counted(len(result.faults), "fault")
+        return f"fault: {faults}, {_counted(below, 'finding')}; {seen}"
     if result.status is Status.FINDINGS:
         return f"findings: {failing} at or above {result.level}{tail}; {seen}"
     pending = f" ({PENDING}, never deployable by this verdict)" if result.pending else ""
     return f"clean: nothing at or above {result.level}{tail}; {seen}{pending}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def stand_ins(result: Result) -> Iterator[str]:

@@ -79,23 +79,24 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "refuses": finding.refuses,
         "outcome": finding.outcome.value,
         "severity": verdict.severity if verdict.failing else "",
-        "message": finding.message,
+        "message": shown(finding.message),
         "found": shown(finding.found),
         "expected": shown(finding.expected),
-        "next_step": finding.next_step,
-        "file": verdict.place.file,
+        "next_step": shown(finding.next_step),
+        "file": shown(verdict.place.file),
         "line": verdict.place.line,
         "stand_in": shown(verdict.stand_in),
         "waiver": _waiver(verdict.waiver),
     }
 
 
-def _waiver(waiver: Waiver | None) -> dict[str, str] | None:
+def _waiver(waiver: Waiver | None) -> dict[str, str | int] | None:
     if waiver is None:
         return None
     return {
-        "reason": waiver.reason,
-        "approver": waiver.approver,
+        "reason": shown(waiver.reason),
+        "approver": shown(waiver.approver),
         "expires": waiver.expires.isoformat(),
-        "file": waiver.place.file,
+        "file": shown(waiver.place.file),
+        "line": waiver.place.line,
     }

@@ -58,6 +58,7 @@ def _rules(result: Result, told: Iterable[Verdict]) -> list[dict[str, Any]]:
 
 
 def _rule(name: str, clause: str, level: str, message: str, remedy: str) -> dict[str, Any]:
+    message, remedy = shown(message), shown(remedy)
     whole = f"{message} (clause {clause}, {level})" if clause else f"{message} ({level})"
     return {
         "id": name,
@@ -127,7 +128,7 @@ def _location(verdict: Verdict) -> dict[str, Any]:
 
 def _physical(place: Place) -> dict[str, Any]:
     path = PurePath(place.file)
-    encoded = quote(path.as_posix())
+    encoded = quote(shown(path.as_posix()))
     physical: dict[str, Any] = {
         "artifactLocation": {"uri": f"file://{encoded}" if path.is_absolute() else encoded}
     }
