@@ -13,7 +13,7 @@ from pki.errors import PkiError
 from pki.policy import Outcome, Place, Policy
 from pki.policy_files import load_policies
 from pki.policy_load import read
-from unit.small_policy import FACTS, NAME, SCHEMA, small, write
+from unit.thing_policy import FACTS, NAME, SCHEMA, small, write
 
 FILE = "inventories/test/policy/small.yml"
 TODAY = date(2026, 11, 22)

@@ -10,7 +10,7 @@ from pki import waivers
 from pki.errors import PkiError
 from pki.policy import Finding, Outcome, Place
 from pki.waivers import Waived
-from unit.small_policy import SCHEMA
+from unit.thing_policy import SCHEMA
 
 FILE = "inventories/test/waivers.yml"
 TEXT = """\
