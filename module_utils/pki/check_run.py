@@ -96,11 +96,12 @@ def judge(
     moment = now or datetime.now(UTC)
     overlays = None if inventory is None else inventory / session.OVERLAYS
     names = {one.policy for one in collected.declarations}
+    schemas = policy_files.load_fact_schemas(policy_dir)
     return checking.check(
         policy_files.load_policies(policy_dir, names, overlays, moment),
         collected,
-        validators=Validators(policy_files.load_fact_schemas(policy_dir)),
-        scopes=collecting.kind_scopes(),
+        validators=Validators(schemas),
+        scopes=collecting.kind_scopes(schemas),
         today=moment.date(),
         waivers=() if inventory is None else waived(inventory, policy_dir),
         level=level,

@@ -10,10 +10,35 @@ from typing import Any
 
 from .documents import Collected, merged
 from .errors import PkiError
+from .facts import (
+    certificates,
+    crls,
+    dca_accounts,
+    declarations,
+    dns,
+    endpoints,
+    evidence,
+    hosts,
+    inventories,
+    rosters,
+)
 from .facts.scene import Collector, Scene
 
 #: Every collector there is. Imports are written out, so that a module run carries them along.
-COLLECTORS: tuple[Collector, ...] = ()
+COLLECTORS: tuple[Collector, ...] = (
+    declarations.COLLECTOR,
+    rosters.COLLECTOR,
+    inventories.COLLECTOR,
+    evidence.COLLECTOR,
+    dca_accounts.COLLECTOR,
+    certificates.COLLECTOR,
+    endpoints.COLLECTOR,
+    crls.COLLECTOR,
+    hosts.COLLECTOR,
+    dns.COLLECTOR,
+)
+#: What a facts schema says of where its kind can be known.
+LIVE = "live"
 
 Problem = Mapping[str, str]
 
@@ -28,18 +53,23 @@ def collect(scene: Scene, collectors: Iterable[Collector] = COLLECTORS) -> Colle
     return _without_twins(merged(nothing, *(_asked(one, scene) for one in asked)))
 
 
-def kind_scopes(collectors: Iterable[Collector] = COLLECTORS) -> dict[str, frozenset[str]]:
-    """The kinds that are collected, and the scopes in which they are."""
+def kind_scopes(
+    fact_schemas: Mapping[str, Any], collectors: Iterable[Collector] = COLLECTORS
+) -> dict[str, frozenset[str]]:
+    """The kinds that are collected, and the scopes in which they can be known."""
     scopes: dict[str, frozenset[str]] = {}
     for one in collectors:
         for kind in one.kinds:
-            scopes[kind] = scopes.get(kind, frozenset()) | one.scopes
+            # A collector of several kinds is asked everywhere, and knows some of them only live.
+            only_live = fact_schemas.get(kind, {}).get("x-scope") == LIVE
+            known = one.scopes & {LIVE} if only_live else one.scopes
+            scopes[kind] = scopes.get(kind, frozenset()) | known
     return scopes
 
 
 def uncollected_kinds(fact_schemas: Mapping[str, Any]) -> tuple[str, ...]:
     """The kinds that have a schema and no collector yet."""
-    return tuple(sorted(set(fact_schemas) - set(kind_scopes())))
+    return tuple(sorted(set(fact_schemas) - set(kind_scopes(fact_schemas))))
 
 
 def _asked(collector: Collector, scene: Scene) -> Collected:

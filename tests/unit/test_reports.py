@@ -391,11 +391,10 @@ def test_after_a_fault_nothing_but_the_result_is_there(tmp_path: Path, mixed: Re
 
 
 def test_facts_that_the_engine_cannot_take_are_a_fault_and_still_saved(tmp_path: Path) -> None:
-    objects = {"half": {"label": "\ud800"}, "large": {"size": 2**70}, "good": {}}
+    objects = {"half": {"label": "\ud800"}, "good": {}}
     result = judged(objects)
     assert [fault["message"] for fault in result.faults] == [
-        f"fact {name} cannot be judged: the engine cannot take its facts"
-        for name in ("half", "large")
+        "fact half cannot be judged: the engine cannot take its facts"
     ]
     files.write(tmp_path, result, seen(objects))
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "fault"

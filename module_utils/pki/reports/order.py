@@ -50,12 +50,12 @@ def headline(result: Result) -> str:
     seen = f"{_counted(evaluated, 'rule')} evaluated over {objects}, {result.scope}"
     lesser = below - failing
     tail = f"; {lesser} below that level" if lesser else ""
+    pending = f"; {PENDING}, never deployable by this verdict" if result.pending else ""
     if result.status is Status.FAULT:
         faults = _counted(len(result.faults), "fault")
         return f"fault: {faults}, {_counted(below, 'finding')}; {seen}"
     if result.status is Status.FINDINGS:
-        return f"findings: {failing} at or above {result.level}{tail}; {seen}"
-    pending = f" ({PENDING}, never deployable by this verdict)" if result.pending else ""
+        return f"findings: {failing} at or above {result.level}{tail}; {seen}{pending}"
     return f"clean: nothing at or above {result.level}{tail}; {seen}{pending}"
 
 
