@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import keystores, public_state, revocation, session
+from . import csr, keystores, public_state, revocation, session
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .key_place import declared_mount, mount_of_version
 from .lifecycle import Intent, KeyVersion, Limits, Observed, Version, Wanted
 from .plan import CertificatePlan, plan
 from .public_state import VersionFiles
+from .stores.base import KeyRecord
+from .stores.base import KeyVersion as StoredVersion
 from .trust_files import LoadedTrust
 
 Served = Mapping[str, Mapping[str, str | None]]
@@ -89,25 +94,75 @@ def limits(inputs: session.Inputs, name: str) -> Limits:
 
 
 def keys(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, KeyVersion]]:
+    """Every declared certificate's key versions, for those that have any."""
+    return {
+        name: {
+            number: KeyVersion(one.version.created, one.spki_sha256)
+            for number, one in versions.items()
+        }
+        for name, versions in stored(inputs, stores).items()
+        if versions
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One key version, and where it is."""
+
+    mount: str
+    record: KeyRecord
+    version: StoredVersion
+
+    @property
+    def spki_sha256(self) -> str:
+        """SHA-256 of its public key."""
+        return sha256(self.version.spki_der).hexdigest()
+
+    def as_fact(self) -> dict[str, Any]:
+        """What the store tells, as plain JSON; nothing in it is secret."""
+        key = serialization.load_der_public_key(self.version.spki_der)
+        return {
+            "store": "transit",
+            "mount": self.mount,
+            "algorithm": csr.key_algorithm(key),
+            "bits": csr.key_bits(key),
+            "exportable": self.record.exportable,
+            "imported": self.record.imported,
+            "created": public_state.iso(self.version.created),
+            "spki_sha256": self.spki_sha256,
+        }
+
+
+def key_facts(
+    inputs: session.Inputs, stores: keystores.Stores
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """What the stores tell of every declared certificate's keys, for whoever judges them.
+
+    A certificate whose key no store has is there with no version: it was asked for.
+    """
+    return {
+        name: {number: one.as_fact() for number, one in versions.items()}
+        for name, versions in stored(inputs, stores).items()
+    }
+
+
+def stored(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, Stored]]:
     """Every declared certificate's key versions: one list per store, one read per key and store.
 
     A version with a request is looked up where its request says its key is.
     """
     known: dict[str, frozenset[str]] = {}
-    found: dict[str, dict[int, KeyVersion]] = {}
+    found: dict[str, dict[int, Stored]] = {}
     for name, certificate in inputs.declared.certificates.items():
         files = {item.number: item for item in public_state.scan(inputs.certificates_dir, name)}
         places = {number: mount_of_version(certificate, item) for number, item in files.items()}
-        versions: dict[int, KeyVersion] = {}
+        versions = found.setdefault(name, {})
         for mount in dict.fromkeys([declared_mount(certificate), *places.values()]):
             store = stores.at(certificate, mount)
             if mount not in known:
                 known[mount] = store.names()
             record = store.describe(name) if name in known[mount] else None
-            for number, version in (record.versions if record else {}).items():
-                if places.get(number, declared_mount(certificate)) == mount:
-                    digest = sha256(version.spki_der).hexdigest()
-                    versions[number] = KeyVersion(version.created, digest)
-        if versions:
-            found[name] = versions
+            for number, version in record.versions.items() if record else ():
+                if record and places.get(number, declared_mount(certificate)) == mount:
+                    versions[number] = Stored(mount, record, version)
     return found

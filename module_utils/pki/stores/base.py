@@ -38,12 +38,14 @@ class KeyRecord:
         exportable: whether the private half may ever leave the store.
         versions: by number. Versions that the store no longer serves are absent, and
             so are those of a key that no certificate can be made for (a cipher's key).
+        imported: whether the key was brought into the store instead of being made there.
     """
 
     name: str
     type: str
     exportable: bool
     versions: Mapping[int, KeyVersion]
+    imported: bool = False
 
 
 class KeyStore(Protocol):

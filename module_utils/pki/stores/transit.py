@@ -423,6 +423,7 @@ def _record(name: str, data: Mapping[str, Any]) -> KeyRecord:
         type=str(data.get("type")),
         exportable=bool(data.get("exportable")),
         versions=dict(sorted(versions.items())),
+        imported=bool(data.get("imported_key")),
     )
 
 
