@@ -76,16 +76,41 @@ def read(directory: str | Path) -> InventoryFiles:
             raise _broken(f"{name} are missing", "no file", "one file a variable", where)
     _nowhere_else(base / _FOLDER, set(found.values()))
     values: dict[str, Any] = {}
-    places: dict[tuple[str, str], Place] = {}
+    known: dict[tuple[str, str], Place] = {}
     for name, path in found.items():
         file = _file(path)
         values[name] = _value(file, name)
-        places |= dict(_places(file, name, values[name]))
+        known |= dict(_places(file, name, values[name]))
     beside = _path(base, EVIDENCE)
     evidence = None if beside is None else _file(beside)
     if evidence is not None:
-        places |= dict(_evidence_places(evidence))
-    return InventoryFiles(base, values, evidence.marked.value if evidence else None, places)
+        known |= dict(_evidence_places(evidence))
+    return InventoryFiles(base, values, evidence.marked.value if evidence else None, known)
+
+
+def places(directory: str | Path) -> Mapping[tuple[str, str], Place]:
+    """Where the entries stand, as far as the files tell: for a run that Ansible gave the values.
+
+    Templates are no matter there, and a file that cannot be read leaves its entries without a
+    place.
+    """
+    found: dict[tuple[str, str], Place] = {}
+    for name in VARIABLES:
+        found |= _tolerant(Path(directory) / _FOLDER, name)
+    return found | _tolerant(Path(directory), EVIDENCE)
+
+
+def _tolerant(folder: Path, name: str) -> Mapping[tuple[str, str], Place]:
+    try:
+        path = _path(folder, name)
+        file = None if path is None else _file(path)
+    except PkiError:
+        return {}
+    if file is None or not isinstance(file.marked.value, dict):
+        return {}
+    if name == EVIDENCE:
+        return dict(_evidence_places(file))
+    return dict(_places(file, name, file.marked.value.get(name)))
 
 
 def relative(path: Path) -> str:

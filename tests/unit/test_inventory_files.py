@@ -192,6 +192,19 @@ def test_a_directory_that_is_none_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "missing").where == str(tmp_path / "missing")
 
 
+def test_a_live_run_gets_the_places_though_values_are_templates(world: World) -> None:
+    write(world, trust={TRUST: {"anchors": "{{ record.anchors }}"}})
+    variable_file(world, "gateways").write_text(GATEWAYS_TEXT)
+    (world.base / "evidence.yml").write_text(EVIDENCE_TEXT)
+    variable_file(world, "organisations").write_text("organisations: {a: &x 1, b: *x}")
+    known = inventory_files.places(world.base)
+    assert known["trust", TRUST].line == 4
+    assert known["listeners", "dip-gateway/dip-api"].line == 10
+    assert known["evidence", "DIP-2.2-RISK"].line == 2
+    assert not [key for key in known if "organisations" in key]
+    assert inventory_files.places(world.base / "missing") == {}
+
+
 def test_two_hundred_certificates_are_read_in_well_under_a_second(world: World) -> None:
     write(world, certificates=[certificate_entry(f"c{number}") for number in range(200)])
     before = time.process_time()
