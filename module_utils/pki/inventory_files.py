@@ -7,6 +7,7 @@ still have to work out (Jinja, variables from elsewhere) can only be judged live
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,26 @@ def _tolerant(folder: Path, name: str) -> Mapping[tuple[str, str], Place]:
     if name == EVIDENCE:
         return dict(_evidence_places(file))
     return dict(_places(file, name, file.marked.value.get(name)))
+
+
+def places(directory: str | Path) -> Mapping[tuple[str, str], Place]:
+    """Where entries stand, for a run that has their values from Ansible.
+
+    Templates are fine here, and a file that cannot be read only tells no places.
+    """
+    found: dict[tuple[str, str], Place] = {}
+    for name in VARIABLES:
+        with contextlib.suppress(PkiError):
+            path = _path(Path(directory) / _FOLDER, name)
+            file = _file(path) if path else None
+            whole = file.marked.value if file else None
+            if file is not None and isinstance(whole, dict):
+                found |= dict(_places(file, name, whole.get(name)))
+    with contextlib.suppress(PkiError):
+        path = _path(Path(directory), EVIDENCE)
+        if path is not None:
+            found |= dict(_evidence_places(_file(path)))
+    return found
 
 
 def relative(path: Path) -> str:

@@ -37,7 +37,7 @@ _SIGNALS = (0x00FF, 0x5600)
 # Where suites have been registered; gaps cost two bytes each and do no harm.
 CLASSIC = tuple(
     number
-    for block in ((0x0001, 0x00C7), (0xC001, 0xC0B5), (0xCC13, 0xCC15), (0xCCA8, 0xCCAE))
+    for block in ((0x0001, 0x00C7), (0xC001, 0xC0B5), (0xCC13, 0xCC15), (0xCCA8, 0xCCAF))
     for number in range(block[0], block[1] + 1)
     if number not in _SIGNALS
 )

@@ -20,6 +20,8 @@ from .release import KEY
 #: The largest CRL set that is carried away whole; of a larger one the digest must do.
 LARGEST_CRL = 1 << 20
 _MOST_RELEASES = 50
+# Both of an encrypted key's PEM forms say it: in the label, or in the header below it.
+_ENCRYPTED = b"ENCRYPTED"
 
 
 def releases(root: str, certificates: Iterable[str]) -> list[dict[str, Any]]:
@@ -30,17 +32,24 @@ def releases(root: str, certificates: Iterable[str]) -> list[dict[str, Any]]:
         current = _link(os.path.join(base, "current"))
         names = sorted(_listed(os.path.join(base, "releases")), reverse=True)[:_MOST_RELEASES]
         for name in names:
-            directory = os.path.join(base, "releases", name)
+            path = os.path.join(base, "releases", name, KEY)
             found.append(
                 {
                     "certificate": certificate,
                     "release": name,
                     "in_service": current == f"releases/{name}",
-                    "key": _protection(os.path.join(directory, KEY)),
-                    "spki_sha256": _public_key(os.path.join(directory, KEY)),
+                    **_key(path),
                 }
             )
     return found
+
+
+def _key(path: str) -> dict[str, Any]:
+    """What protects a private key, and the SHA-256 of its public half (SubjectPublicKeyInfo)."""
+    key = _read(path)
+    protection = _protection(path)
+    protection["encrypted"] = key is not None and _ENCRYPTED in key
+    return {"key": protection, "spki_sha256": _public_digest(key)}
 
 
 def _protection(path: str) -> dict[str, Any]:
@@ -66,9 +75,7 @@ def _name_of(look_up: Any, number: int) -> str:
         return str(number)
 
 
-def _public_key(path: str) -> str:
-    """SHA-256 of the public key (SubjectPublicKeyInfo) of a private key's file, or empty."""
-    key = _read(path)
+def _public_digest(key: bytes | None) -> str:
     public = openssl.public_key_of_key(key) if key else None
     if public is None:
         return ""

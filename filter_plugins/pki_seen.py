@@ -1,0 +1,30 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What gateway hosts told of themselves, as ``pki_facts`` takes it: every host, seen or not."""
+
+from __future__ import annotations
+
+UNASKED = "this host was not asked in this run"
+
+
+def seen_hosts(names, hostvars):
+    """By host: its groups, what it told, and ``problem`` for one that told nothing.
+
+    A host that could not be reached is there all the same: what is declared on it must not
+    disappear from the check.
+    """
+    return {str(name): _host(hostvars[name]) for name in names}
+
+
+def _host(variables):
+    result = variables.get("verify_host_facts") or {}
+    seen = result.get("host")
+    problem = "" if seen else str(result.get("msg") or UNASKED)
+    return {"groups": list(variables["group_names"]), "problem": problem, **(seen or {})}
+
+
+class FilterModule:
+    """Registers the filter."""
+
+    def filters(self):
+        return {"pki_seen_hosts": seen_hosts}

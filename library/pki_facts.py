@@ -1,0 +1,193 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Collect the facts of everything the inventory declares, live."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_facts
+short_description: Collect the facts of everything the inventory declares
+version_added: 0.1.0
+description:
+  - Puts together what the committed files, the key stores, the CRL cache, the DNS and the gateway
+    hosts show, as documents that the policies can judge. Judges nothing.
+  - What cannot be read is a fact or a problem, and does not hide the rest. A declared object without
+    facts fails the check that follows.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: Looks as ever and does not write O(facts_file).
+  diff_mode:
+    support: none
+    description: Facts have dates; two runs always differ.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  gateways:
+    description: The declared gateways, as in C(group_vars/all/gateways.yml).
+    type: raw
+  evidence:
+    description: The inventory's evidence file, as it is written; none when it is left out.
+    type: raw
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: The inventory's directory; relative CA files are looked up in it.
+    type: path
+    required: true
+  certificates_dir:
+    description: Directory of the requests, replies and certificates, one directory per version.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+  crl_sets:
+    description: CRLs that were fetched in this run and not kept; else they are read from the cache.
+    type: list
+    elements: dict
+    default: []
+  vault:
+    description: How to reach Vault or OpenBao, as places and never as secrets. See M(pki_plan).
+    type: dict
+    default: {}
+  hosts:
+    description:
+      - What each gateway host told of itself, as the filter C(pki_seen_hosts) puts it.
+      - A host that could not be asked has a C(problem) and nothing else but its C(groups).
+    type: dict
+    default: {}
+  stand_ins:
+    description:
+      - Facts that stand in for real ones, by kind. What they are used for is marked with their
+        C(reason) wherever it is shown.
+      - C(host) takes C(reason) and C(clock); C(dns) takes C(reason) and C(records), TXT values by
+        name; C(evidence) is the reason itself.
+    type: dict
+    default: {}
+  facts_file:
+    description: File that receives the facts as JSON, on the controller; none when it is left out.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Collect the facts
+  pki_facts:
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    gateways: "{{ gateways }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    certificates_dir: "{{ inventory_dir }}/certificates"
+    crl_cache_dir: .cache/crl
+    hosts: "{{ groups['gateways'] | pki_seen_hosts(hostvars) }}"
+  register: facts
+"""
+
+RETURN = r"""
+facts:
+  description: The facts, as C(facts.json) has them.
+  returned: success
+  type: dict
+documents:
+  description: How many objects there are facts of, by kind.
+  returned: success
+  type: dict
+  sample: {"certificate": 2, "endpoint": 5}
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from ansible.module_utils.pki import (
+    collecting,
+    documents,
+    gather,
+    inventory_files,
+    keystores,
+    report,
+    session,
+)
+from ansible.module_utils.pki.errors import PkiError
+from ansible.module_utils.pki.facts.scene import Scene
+from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
+
+SPEC = {
+    **INVENTORY,
+    **JUDGED,
+    **VAULT,
+    "gateways": {"type": "raw"},
+    "evidence": {"type": "raw"},
+    "hosts": {"type": "dict", "default": {}},
+    "stand_ins": {"type": "dict", "default": {}},
+    "facts_file": {"type": "path"},
+}
+
+
+def stored_keys(inputs, options):
+    """What the stores tell of the keys, and what kept them from telling it."""
+    try:
+        with keystores.vault(options, os.environ) as client:
+            return gather.key_facts(inputs, keystores.Stores(client, inputs.policies)), ()
+    except PkiError as exc:
+        return {}, (exc.as_result(),)
+
+
+def scene_of(params):
+    """The inventory, and everything that was observed of it."""
+    inputs = session.load(params, judged=False)
+    keys, problems = stored_keys(inputs, params["vault"])
+    scene = Scene(
+        inputs=inputs,
+        scope="live",
+        name=Path(params["base_dir"]).name,
+        gateways=params["gateways"],
+        evidence=params["evidence"],
+        places=inventory_files.places(params["base_dir"]),
+        hosts=params["hosts"],
+        keys=keys,
+        stand_ins=params["stand_ins"],
+    )
+    return scene, problems
+
+
+def handler(module):
+    scene, problems = scene_of(module.params)
+    collected = documents.merged(collecting.collect(scene), scene.collected((), (), problems))
+    facts = documents.to_json(collected)
+    if module.params["facts_file"] and not module.check_mode:
+        report.write(module.params["facts_file"], facts)
+    return {
+        "changed": False,
+        "facts": facts,
+        "documents": dict(Counter(one.kind for one in collected.documents)),
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
