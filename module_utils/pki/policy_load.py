@@ -67,8 +67,13 @@ def read(file: str, text: str, schema: Schema, definition: str) -> Source:
     error = jsonschema.exceptions.best_match(validator.iter_errors(source.marked.value))
     if error is not None:
         path = tuple(error.absolute_path)
-        raise source.broken(path, error.message, "what policies/schema.json describes")
+        raise source.broken(path, _shortened(error.message), "what policies/schema.json describes")
     return source
+
+
+def _shortened(message: str) -> str:
+    """A validator quotes the whole value first and says last what is wrong with it."""
+    return message if len(message) <= 400 else f"{message[:200]} … {message[-200:]}"
 
 
 def load(files: Mapping[str, str], schema: Schema, name: str) -> Policy:

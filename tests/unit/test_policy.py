@@ -1,167 +1,208 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules are data: every rule has facts that pass and facts that fail it, and only it."""
+"""Rules are data: each is judged over the facts of one object, and silence is never approval."""
 
 from __future__ import annotations
 
-import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pki.errors import PkiError
-from pki.policy import Policy
-from pki.policy_files import load_policies
+from pki.policy import (
+    LEVELS,
+    Finding,
+    Outcome,
+    Place,
+    finding_of,
+    refused,
+    reported,
+)
+from pki.policy_files import load_policies, policy_names
+from pki.policy_load import load
+from pki.shipped import DIRECTORY
+from unit.thing_policy import FACTS, MAIN, PART, SCHEMA, line_of, small
 
-DIRECTORY = Path(__file__).parents[2] / "policies"
-TEXT = (DIRECTORY / "mhhs-dip.yml").read_text()
-SCHEMA = json.loads((DIRECTORY / "schema.json").read_text())
-POLICY: Policy = load(TEXT, SCHEMA, "mhhs-dip")
-SUBJECT = {"C": "GB", "ST": "London", "L": "London", "O": "Example Energy Ltd"}
-CN = "energydip-nonprod.example.co.uk"
-FACTS: dict[str, dict[str, Any]] = {
-    "request": {
-        "common_name": CN,
-        "subject": {**SUBJECT, "CN": CN},
-        "subject_attributes": ["C", "ST", "L", "O", "CN"],
-        "expected": {"common_name": CN, "subject": SUBJECT},
-        "key": {"algorithm": "RSA", "bits": 4096, "exponent": 65537, "spki_sha256": "0"},
-        "signature_hash": "sha256",
-        "signature_valid": True,
-        "san_dns": [],
-        "attributes": [],
-        "purposes": ["mtls", "signing"],
-    },
-    "certificate": {
-        "common_name": CN,
-        "subject": {**SUBJECT, "CN": CN},
-        "subject_attributes": ["C", "ST", "L", "O", "CN"],
-        "expected": {"common_name": CN, "subject": SUBJECT},
-        "key": {"algorithm": "RSA", "bits": 4096, "matches_request": True},
-        "signature_hash": "sha256",
-        "signature_padding": "pkcs1v15",
-        "version": 3,
-        "valid_days": 398.0,
-        "eku": ["clientAuth", "serverAuth"],
-        "ku": ["digitalSignature", "keyEncipherment"],
-        "ca": False,
-        "san_dns": [],
-        "has_cdp": True,
-        "purposes": ["mtls", "signing"],
-        "chain_key_bits": [4096, 4096],
-    },
-}
-
-# rule and kind -> (path of the changed fact, value, words of the message)
-FAILS: dict[tuple[str, str], tuple[str, Any, str]] = {
-    ("DIP-6.1.1-PKCS10", "request"): ("signature_valid", False, "possession"),
-    ("DIP-6.1.2-CN", "request"): ("common_name", "energydip-prod.example.co.uk", "common name"),
-    ("DIP-6.1.2-ORG", "request"): ("subject.O", "Example Energy Limited", "vetted"),
-    ("DIP-7.1.2-CONFIDENTIAL", "request"): ("attributes", ["1.2.840.113549.1.9.7"], "vetted"),
-    ("DIP-7.1.2-RSA4096", "request"): ("key.bits", 2048, "key"),
-    ("DIP-7.1.2-REJECT", "request"): ("signature_hash", "sha1", "hash"),
-    ("DIP-3.2-X509", "certificate"): ("version", 1, "version 3"),
-    ("DIP-6.1.2-CN", "certificate"): ("common_name", "energydip-prod.example.co.uk", "common"),
-    ("DIP-6.1.2-ORG", "certificate"): ("subject.L", "Leeds", "vetted"),
-    ("DIP-3.4.2-PURPOSE", "certificate"): ("ca", True, "CA certificate"),
-    ("DIP-3.4.2-KU-TLS", "certificate"): ("eku", ["serverAuth"], "mTLS"),
-    ("DIP-3.4.2-KU-SIGN", "certificate"): ("ku", ["keyEncipherment"], "digital signatures"),
-    ("DIP-6.2-SUB-2048", "certificate"): ("key.bits", 1024, "floor"),
-    ("DIP-7.1.2-RSA4096", "certificate"): ("key.bits", 3072, "smaller"),
-    ("DIP-7.1.2-REJECT", "certificate"): ("signature_padding", "pss", "signed"),
-    ("DIP-6.1-398D", "certificate"): ("valid_days", 399.0, "longer"),
-    ("DIP-6.2-CA-4096", "certificate"): ("chain_key_bits", [4096, 2048], "CA"),
-    ("DIP-3.5.2.5-CDP", "certificate"): ("has_cdp", False, "CRL"),
-}
+POLICY = small()
 
 
-def changed(facts: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    result = copy.deepcopy(facts)
-    *parents, last = path.split(".")
-    target = result
-    for parent in parents:
-        target = target[parent]
-    assert target[last] != value
-    target[last] = value
-    return result
+def outcomes(**changed: Any) -> dict[str, Outcome]:
+    findings = POLICY.evaluate("thing", {**FACTS, **changed})
+    return {finding.rule: finding.outcome for finding in findings}
 
 
-@pytest.mark.parametrize("kind", FACTS)
-def test_the_good_facts_pass_every_rule(kind: str) -> None:
-    assert [finding.rule for finding in POLICY.judge(kind, FACTS[kind]) if not finding.passed] == []
+def without(field: str) -> dict[str, Any]:
+    return {key: value for key, value in FACTS.items() if key != field}
 
 
-def test_every_rule_has_a_failing_document() -> None:
-    assert set(FAILS) == {(rule.id, rule.kind) for rule in POLICY.rules}
+def test_facts_that_are_right_pass_every_rule_in_the_order_of_the_file() -> None:
+    findings = POLICY.evaluate("thing", FACTS)
+    assert [finding.rule for finding in findings] == ["S-BITS", "S-AGE", "S-MARKS"]
+    assert all(finding.passed for finding in findings)
+    assert [(finding.found, finding.expected) for finding in findings] == [("", "")] * 3
 
 
-@pytest.mark.parametrize(("rule", "kind"), FAILS)
-def test_a_rule_fails_on_its_own_field_and_says_what_it_found(rule: str, kind: str) -> None:
-    path, value, word = FAILS[(rule, kind)]
-    findings = POLICY.judge(kind, changed(FACTS[kind], path, value))
-    (finding,) = [f for f in findings if f.rule == rule]
-    assert not finding.passed
-    assert word in finding.message
-    assert finding.found
-    assert finding.expected
-    assert finding.found != finding.expected
-    others = {f.rule for f in findings if not f.passed} - {rule}
-    assert others <= {"DIP-7.1.2-RSA4096", "DIP-3.4.2-KU-TLS"} if "bits" in path else not others
+def test_a_failed_rule_says_what_was_found_what_was_expected_and_what_to_do() -> None:
+    (finding,) = [f for f in POLICY.evaluate("thing", {**FACTS, "bits": 1024}) if not f.passed]
+    assert finding == Finding(
+        rule="S-BITS",
+        clause="1.1",
+        level="must",
+        refuses=True,
+        outcome=Outcome.FAILED,
+        message="the thing is too small",
+        found="1024",
+        expected="2048",
+        next_step="make a bigger one",
+    )
 
 
-def test_a_request_with_an_extra_or_a_missing_attribute_is_refused() -> None:
-    for attributes in (["C", "ST", "L", "O", "OU", "CN"], ["C", "ST", "L", "CN"]):
-        facts = changed(FACTS["request"], "subject_attributes", attributes)
-        assert "DIP-7.1.2-CONFIDENTIAL" in [f.rule for f in failed(POLICY.judge("request", facts))]
+def test_a_rule_whose_condition_does_not_hold_does_not_apply() -> None:
+    assert outcomes(kept=False, age=99)["S-AGE"] is Outcome.NOT_APPLICABLE
+    assert outcomes(kept=True, age=99)["S-AGE"] is Outcome.FAILED
 
 
-def test_mtls_usages_are_only_demanded_of_certificates_for_mtls() -> None:
-    facts = {**FACTS["certificate"], "purposes": ["signing"], "eku": []}
-    assert failed(POLICY.judge("certificate", facts)) == ()
+@pytest.mark.parametrize(
+    ("facts", "rule", "found"),
+    [
+        (without("bits"), "S-BITS", "bits"),
+        (without("kept"), "S-AGE", "kept"),
+        ({**FACTS, "bits": "many"}, "S-BITS", "TypeError"),
+        ({**FACTS, "kept": 1}, "S-AGE", "int instead of a boolean"),
+        ({**FACTS, "marks": 5}, "S-MARKS", ""),
+        ({}, "S-MARKS", ""),
+    ],
+)
+def test_a_rule_that_cannot_be_evaluated_ends_as_such_and_the_others_go_on(
+    facts: dict[str, Any], rule: str, found: str
+) -> None:
+    findings = {finding.rule: finding for finding in POLICY.evaluate("thing", facts)}
+    assert set(findings) == {"S-BITS", "S-AGE", "S-MARKS"}
+    assert findings[rule].outcome is Outcome.NOT_EVALUATED
+    assert not findings[rule].passed
+    assert found in findings[rule].found
+    assert findings[rule].next_step
 
 
-@pytest.mark.parametrize("kind", FACTS)
-def test_a_missing_fact_is_never_an_approval(kind: str) -> None:
-    for field in {"common_name", "key", "signature_hash"}:
-        facts = {key: value for key, value in FACTS[kind].items() if key != field}
-        with pytest.raises(PkiError) as caught:
-            POLICY.judge(kind, facts)
-        assert caught.value.rule == "POLICY-EVALUATION"
+@pytest.mark.parametrize("field", ["bits", "kept", "marks"])
+def test_whoever_lets_something_in_gets_an_error_for_what_was_not_judged(field: str) -> None:
+    with pytest.raises(PkiError) as caught:
+        POLICY.judge("thing", without(field))
+    assert caught.value.rule == "POLICY-EVALUATION"
+    assert "policies/small, rule S-" in caught.value.where
 
 
-def test_facts_of_a_kind_without_rules_cannot_be_approved() -> None:
+def test_whoever_lets_something_in_sees_only_the_rules_that_apply() -> None:
+    findings = POLICY.judge("thing", {**FACTS, "kept": False})
+    assert [finding.rule for finding in findings] == ["S-BITS", "S-MARKS"]
+
+
+def test_facts_of_a_kind_without_rules_cannot_be_let_in() -> None:
     with pytest.raises(PkiError, match="no rule for gateway"):
         POLICY.judge("gateway", {})
+    assert POLICY.evaluate("gateway", {}) == ()
 
 
-BROKEN = {
-    "not YAML": ("rules: [", "line"),
-    "an unknown field": (TEXT + "\nextra: 1\n", "extra"),
-    "a rule twice": (TEXT.replace("DIP-6.1.1-PKCS10", "DIP-6.1.2-CN"), "DIP-6.1.2-CN"),
-    "an expression that does not parse": (
-        TEXT.replace("require: request.signature_valid", "require: request.(", 1),
-        "DIP-6.1.1-PKCS10, require",
-    ),
-    "an unknown level": (TEXT.replace("level: must", "level: perhaps", 1), "rules/0/level"),
-    "another name": (TEXT.replace("name: mhhs-dip", "name: other", 1), "name"),
-}
+def test_only_a_rule_that_refuses_keeps_something_out() -> None:
+    findings = POLICY.evaluate("thing", {**FACTS, "bits": 1, "age": 99, "marks": []})
+    assert [finding.rule for finding in refused(findings)] == ["S-BITS"]
+    assert [finding.rule for finding in reported(findings)] == ["S-AGE", "S-MARKS"]
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_policy_file_is_refused_at_its_place(name: str) -> None:
-    text, place = BROKEN[name]
-    with pytest.raises(PkiError) as caught:
-        load(text, SCHEMA, "mhhs-dip")
-    assert caught.value.rule == "POLICY-FILE"
-    assert place in f"{caught.value.where} {caught.value.found}"
+def test_the_expression_that_has_no_words_for_what_it_found_is_not_an_approval() -> None:
+    policy = small(part=PART.replace("found: string(thing.bits)", "found: thing.absent"))
+    (finding,) = [f for f in policy.evaluate("thing", {**FACTS, "bits": 1}) if not f.passed]
+    assert finding.outcome is Outcome.NOT_EVALUATED
+
+
+def test_one_prepared_document_serves_rule_after_rule() -> None:
+    context = POLICY.context("thing", {**FACTS, "age": 99})
+    assert [finding_of(rule, context).outcome for rule in POLICY.rules] == [
+        Outcome.PASSED,
+        Outcome.FAILED,
+        Outcome.PASSED,
+    ]
+
+
+def test_facts_and_parameters_are_not_changed_by_judging() -> None:
+    facts = {**FACTS, "marks": ["a", "x"]}
+    POLICY.evaluate("thing", facts)
+    assert facts == {**FACTS, "marks": ["a", "x"]}
+    assert POLICY.parameter("allowed") == ["a", "b"]
+
+
+def test_values_come_from_parameters_and_there_is_no_default() -> None:
+    assert POLICY.number("bits") == 2048
+    assert POLICY.strings("allowed") == ("a", "b")
+    with pytest.raises(PkiError, match="no parameter bit") as caught:
+        POLICY.parameter("bit")
+    assert caught.value.rule == "POLICY-PARAMETER"
+    assert "bits" in caught.value.found
+
+
+def test_a_parameter_and_a_rule_know_where_they_stand() -> None:
+    assert POLICY.parameters["days"].place == Place("policies/small.yml", line_of(MAIN, "days:"))
+    rules = {rule.id: rule.place for rule in POLICY.rules}
+    assert rules["S-AGE"] == Place("policies/small/thing.yml", line_of(PART, "S-AGE"))
+    assert str(rules["S-AGE"]) == f"policies/small/thing.yml:{line_of(PART, 'S-AGE')}"
+
+
+@pytest.mark.parametrize(
+    ("expression", "written"),
+    [
+        ("join(thing.marks, ' and ')", "a and x"),
+        ("join([], ', ')", ""),
+        ("show({'b': 2, 'a': 1})", "a=1, b=2"),
+        ("show({})", "nothing"),
+        ("show(thing.marks)", '["a", "x"]'),
+        ("show('text')", '"text"'),
+    ],
+)
+def test_sentences_are_put_together_with_two_functions_of_ours(
+    expression: str, written: str
+) -> None:
+    policy = small(part=PART.replace("found: string(thing.bits)", f"found: {expression!r}"))
+    findings = policy.evaluate("thing", {**FACTS, "bits": 1})
+    assert findings[0].found == written
+
+
+EVIDENCE = """\
+kind: evidence
+template:
+  require: evidence.age <= policy.{age}
+  found: string(evidence.age)
+  expected: string(policy.{age})
+evidence:
+  - {id: S-RISK, clause: "4", level: should, age: days, message: m, remedy: r}
+  - {id: S-DATA, clause: "5", level: should, age: bits, message: m, remedy: r,
+     when: evidence.age > 0}
+"""
+
+
+def test_an_item_of_evidence_is_judged_by_its_own_record_and_its_own_age() -> None:
+    files = {"small.yml": MAIN, "small/thing.yml": PART, "small/evidence.yml": EVIDENCE}
+    policy = load(files, SCHEMA, "small")
+
+    def judged(item: str, age: int) -> list[tuple[str, Outcome]]:
+        found = policy.evaluate("evidence", {"age": age}, item)
+        return [(finding.rule, finding.outcome) for finding in found]
+
+    assert judged("S-RISK", 30) == [("S-RISK", Outcome.PASSED)]
+    assert judged("S-RISK", 31) == [("S-RISK", Outcome.FAILED)]
+    assert judged("S-DATA", 31) == [("S-DATA", Outcome.PASSED)]
+    assert judged("S-DATA", 0) == [("S-DATA", Outcome.NOT_APPLICABLE)]
+    assert judged("S-OTHER", 1) == []
+
+
+def test_every_shipped_policy_loads_and_its_levels_are_the_documents() -> None:
+    policies = load_policies(DIRECTORY, policy_names(DIRECTORY))
+    assert set(policies) == {"mhhs-dip", "nhs-mesh"}
+    for policy in policies.values():
+        assert policy.rules
+        assert {rule.level for rule in policy.rules} <= set(LEVELS)
+        assert policy.remarks == ()
 
 
 def test_an_unknown_policy_lists_the_known_ones() -> None:
     with pytest.raises(PkiError) as caught:
         load_policies(DIRECTORY, ["mhhs"])
+    assert caught.value.rule == "POLICY-UNKNOWN"
     assert "mhhs-dip" in caught.value.expected
-
-
-def test_an_unknown_parameter_is_an_error_and_not_a_default() -> None:
-    with pytest.raises(PkiError, match="no parameter"):
-        POLICY.parameter("key_bit")
