@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Puts together what the committed files, the key stores, the CRL cache, the DNS and the gateway
     hosts show, as documents that the policies can judge. Judges nothing.
-  - What cannot be read is a fact or a problem, and does not hide the rest. A declared object without
-    facts fails the check that follows.
+  - What cannot be read is a fact or a problem, and does not hide the rest. A declared object
+    without facts fails the check that follows.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:

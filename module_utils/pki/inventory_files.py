@@ -114,26 +114,6 @@ def _tolerant(folder: Path, name: str) -> Mapping[tuple[str, str], Place]:
     return dict(_places(file, name, file.marked.value.get(name)))
 
 
-def places(directory: str | Path) -> Mapping[tuple[str, str], Place]:
-    """Where entries stand, for a run that has their values from Ansible.
-
-    Templates are fine here, and a file that cannot be read only tells no places.
-    """
-    found: dict[tuple[str, str], Place] = {}
-    for name in VARIABLES:
-        with contextlib.suppress(PkiError):
-            path = _path(Path(directory) / _FOLDER, name)
-            file = _file(path) if path else None
-            whole = file.marked.value if file else None
-            if file is not None and isinstance(whole, dict):
-                found |= dict(_places(file, name, whole.get(name)))
-    with contextlib.suppress(PkiError):
-        path = _path(Path(directory), EVIDENCE)
-        if path is not None:
-            found |= dict(_evidence_places(_file(path)))
-    return found
-
-
 def relative(path: Path) -> str:
     """A path as people and reports name it: from the working directory, where it is below it."""
     shown = os.path.relpath(path)
