@@ -45,6 +45,10 @@ class Roots:
         return f"{self.crl}/{trust}/current/crl.pem"
 
 
+#: Where things would be on a host that is not looked at.
+ANYWHERE = Roots("/releases", "/crls", "/gateways")
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What a model is made from besides its own entry."""
@@ -71,8 +75,7 @@ def check(
     policies: Mapping[str, Policy],
 ) -> list[dict[str, Any]]:
     """:func:`build_all` without a host: for a run that wants to know before it begins."""
-    anywhere = Roots("/releases", "/crls", "/gateways")
-    return build_all(raw, Sources(declared, trust, policies, anywhere))
+    return build_all(raw, Sources(declared, trust, policies, ANYWHERE))
 
 
 def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:

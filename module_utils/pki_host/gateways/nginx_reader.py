@@ -227,16 +227,16 @@ class _Reader:
 
 
 def _endpoint(text: str) -> Tuple[str, int]:
-    """Address and port of a ``listen``; port 0 for a socket file."""
+    """Address and port of a ``listen``; port 0 for a socket file, and for what is no port."""
     if text.startswith("unix:"):
         return text, 0
-    if re.fullmatch(r"[0-9]{1,5}", text):
-        return "0.0.0.0", int(text)
-    found = re.fullmatch(r"\[?(\*|[^\[\]]*?)\]?(?::([0-9]{1,5}))?", text)
+    text = f"*:{text}" if text.isdecimal() else text
+    found = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", text)
     if found is None:
         return text, 0
-    address = "0.0.0.0" if found.group(1) == "*" else found.group(1)
-    return address, int(found.group(2) or 80)
+    port = int(found.group(2) or 80)
+    address = found.group(1).strip("[]")
+    return "0.0.0.0" if address == "*" else address, port if port < 65536 else 0
 
 
 def _list(text: str) -> Tuple[str, ...]:
@@ -287,8 +287,8 @@ def _answer(code: str, scope: Scope, otherwise: int) -> int:
     """The status that a client is shown for an error; 0 when a page decides."""
     for one in scope.every("error_page"):
         if code in one.words[:-1]:
-            shown = [word for word in one.words if word.startswith("=")]
-            return int(shown[0][1:] or 0) if shown and shown[0][1:].isdecimal() else otherwise
+            shown = re.search(r" =([0-9]{0,3}) ", f"{one} ")
+            return int(shown.group(1) or 0) if shown else otherwise
     return otherwise
 
 

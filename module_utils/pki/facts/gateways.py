@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about how gateways are configured: rendered without a host, or read back from each.
+
+What is configured is put beside what the inventory has at that address, so that a rule can
+compare the two without knowing either side's paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import gateway
+from ..documents import Collected, Declaration, Document
+from ..gateway import Roots
+from . import listeners, products
+from .scene import Collector, Scene
+
+KIND = "gateway"
+_SIDES = ("ingress", "egress")
+_MAXIMUM_CHARACTERS, _MAXIMUM_ITEMS = 2000, 200
+
+Model = Mapping[str, Any]
+Facts = dict[str, Any]
+
+_NO_TLS: Facts = {
+    "enabled": False,
+    "protocols": [],
+    "ciphers": [],
+    "ciphersuites": [],
+    "groups": [],
+    "own_order": False,
+    "resumption": [],
+    "session_seconds": 0,
+    "early_data": False,
+    "verification": "off",
+    "checks": [],
+    "verify_depth": 0,
+    "ca_file": "",
+    "ca_sha256": "",
+    "crl_file": "",
+    "certificate": "",
+    "key": "",
+    "name": "",
+    "name_sent": False,
+}
+_NOTHING_EXPECTED: Facts = {
+    "names": [],
+    "certificate": "",
+    "key": "",
+    "ca_sha256": "",
+    "crl_file": "",
+    "verify_depth": 0,
+    "peers": [],
+    "issuers": [],
+    "upstream": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One gateway: its model, and what was read; None when nobody could look."""
+
+    label: str
+    source: str
+    model: Model
+    read: Mapping[str, Any] | None
+    purposes: Mapping[str, list[str]]
+
+
+def collect(scene: Scene) -> Collected:
+    """A document for every gateway, and live for each of its hosts.
+
+    Raises:
+        PkiError: INVENTORY for gateways.yml that cannot be used.
+    """
+    declarations, documents = [], []
+    for one in _live(scene) if scene.live else _offline(scene):
+        name = str(one.model["name"])
+        place = scene.place("gateways", name)
+        for policy in _policies(scene, one.model):
+            declarations.append(Declaration(KIND, one.label, policy, place))
+            if one.read is not None:
+                documents.append(Document(KIND, one.label, policy, _facts(one), place))
+    return scene.collected(declarations, documents)
+
+
+def _policies(scene: Scene, model: Model) -> list[str]:
+    """The policies that judge a gateway: those of its certificates."""
+    declared = scene.inputs.declared.certificates
+    used = sorted({declared[name].policy for name in model["certificates"]})
+    return [name for name in used if scene.inputs.policies[name].of_kind(KIND)]
+
+
+def _offline(scene: Scene) -> Iterator[Observed]:
+    for model in _models(scene, gateway.ANYWHERE):
+        label = f"{model['name']} (rendered)"
+        purposes = _purposes(scene, gateway.ANYWHERE)
+        yield Observed(label, "rendered", model, products.read_rendered(model), purposes)
+
+
+def _live(scene: Scene) -> Iterator[Observed]:
+    placed: set[str] = set()
+    for host, seen in scene.hosts.items():
+        roots = _roots(seen.get("roots") or {})
+        told = {str(entry["gateway"]): entry for entry in seen.get("gateways") or ()}
+        mine = listeners.groups(scene, host)
+        for model in _models(scene, roots):
+            if model["hosts"] not in mine:
+                continue
+            name = str(model["name"])
+            placed.add(name)
+            label = f"{host}/{name}"
+            yield Observed(label, "host", model, told.get(name), _purposes(scene, roots))
+    for model in _models(scene, gateway.ANYWHERE):
+        if model["name"] not in placed:
+            # Nobody has it: that it cannot be judged must not look like nothing to judge.
+            yield Observed(f"{model['hosts']}/{model['name']}", "host", model, None, {})
+
+
+def _models(scene: Scene, roots: Roots) -> list[dict[str, Any]]:
+    if scene.gateways is None:
+        return []
+    inputs = scene.inputs
+    sources = gateway.Sources(inputs.declared, inputs.trust, inputs.policies, roots)
+    return gateway.build_all(scene.gateways, sources)
+
+
+def _roots(told: Mapping[str, Any]) -> Roots:
+    known = gateway.ANYWHERE
+    return Roots(
+        release=str(told.get("release", known.release)),
+        crl=str(told.get("crl", known.crl)),
+        gateway=str(told.get("gateway", known.gateway)),
+    )
+
+
+def _purposes(scene: Scene, roots: Roots) -> dict[str, list[str]]:
+    """The purposes of each declared certificate by the file it is served from."""
+    return {
+        roots.certificate(name, "fullchain.pem"): sorted(certificate.purposes)
+        for name, certificate in scene.inputs.declared.certificates.items()
+    }
+
+
+# -- one document ------------------------------------------------------------------------
+
+
+def _facts(one: Observed) -> Facts:
+    read = one.read or {}
+    settings = read.get("settings") or {}
+    return {
+        "source": one.source,
+        "product": str(one.model["product"]),
+        "readable": bool(read.get("readable")),
+        "problem": _clipped(str(read.get("problem", ""))),
+        "listeners": _clipped(_listeners(one, settings.get("listeners") or ())),
+        "drain_seconds": settings.get("drain_seconds", 0),
+        "log_files": _clipped(settings.get("log_files") or []),
+        "unknown": _clipped(settings.get("unknown") or []),
+    }
+
+
+def _listeners(one: Observed, configured: Any) -> list[Facts]:
+    declared = {
+        _key(entry["address"], entry["port"]): (side, entry)
+        for side in _SIDES
+        for entry in one.model[side]
+    }
+    found: list[Facts] = []
+    present = set()
+    for listener in configured:
+        key = _key(listener["address"], listener["port"])
+        present.add(key)
+        side, entry = declared.get(key, (_side(listener), None))
+        head = _head(side, listener["address"], listener["port"], entry, one.model)
+        parts = [_ingress(listener)] if side == "ingress" else _egress(listener)
+        found += [
+            {
+                **head,
+                **part,
+                "present": True,
+                "purposes": one.purposes.get(part["tls"]["certificate"], []),
+            }
+            for part in parts
+        ]
+    found += [
+        {**_head(side, entry["address"], entry["port"], entry, one.model), **_absent()}
+        for key, (side, entry) in declared.items()
+        if key not in present
+    ]
+    return found
+
+
+def _key(address: str, port: int) -> tuple[str, int]:
+    try:
+        return str(ipaddress.ip_address(address)), int(port)
+    except ValueError:
+        return address, int(port)
+
+
+def _side(listener: Mapping[str, Any]) -> str:
+    """What an undeclared listener is, by who speaks TLS with whom."""
+    calls = any(route["tls"]["enabled"] for route in listener["routes"])
+    return "egress" if calls and not listener["tls"]["enabled"] else "ingress"
+
+
+def _head(side: str, address: str, port: int, entry: Model | None, model: Model) -> Facts:
+    return {
+        "name": str(entry["name"]) if entry else f"{address}:{port}",
+        "direction": side,
+        "declared": entry is not None,
+        "address": address,
+        "port": port,
+        "loopback": _is_loopback(address),
+        "expected": _expected(side, entry, model) if entry else _NOTHING_EXPECTED,
+    }
+
+
+def _expected(side: str, entry: Model, model: Model) -> Facts:
+    bundle = model["trust_files"][f"trust/{entry['trust']}.pem"]
+    ingress = side == "ingress"
+    return {
+        "names": [entry["server_name"] if ingress else entry["host"]],
+        "certificate": entry["fullchain"],
+        "key": entry["key"],
+        "ca_sha256": hashlib.sha256(bundle.encode()).hexdigest(),
+        "crl_file": entry["crl_file"],
+        "verify_depth": entry["verify_depth"],
+        "peers": [f"CN={peer}" for peer in dict.fromkeys(entry["peers"])] if ingress else [],
+        "issuers": list(dict.fromkeys(entry["issuers"])) if ingress else [],
+        "upstream": entry["upstream_authority"],
+    }
+
+
+def _ingress(listener: Mapping[str, Any]) -> Facts:
+    return {
+        "names": listener["names"],
+        "tls": listener["tls"],
+        "routes": [_route(route) for route in listener["routes"]],
+        "refused_with": listener["refused_with"],
+        "headers_asked": listener["headers_asked"],
+        "pooled_connections": 0,
+        "connection_seconds": listener["connection_seconds"],
+    }
+
+
+def _egress(listener: Mapping[str, Any]) -> list[Facts]:
+    """One for each far end: what is judged of an egress is its upstream side."""
+    parts = [
+        {
+            "names": [route["tls"]["name"]] if route["tls"]["name"] else [],
+            "tls": route["tls"],
+            "routes": [_route(route)],
+            "refused_with": listener["refused_with"],
+            "headers_asked": listener["headers_asked"],
+            "pooled_connections": route["pooled_connections"],
+            "connection_seconds": route["connection_seconds"],
+        }
+        for route in listener["routes"]
+    ]
+    return parts or [{key: value for key, value in _absent().items() if key != "present"}]
+
+
+def _route(route: Mapping[str, Any]) -> Facts:
+    return {name: route[name] for name in ("match", "peers", "issuers", "upstream", "body_bytes")}
+
+
+def _absent() -> Facts:
+    return {
+        "present": False,
+        "names": [],
+        "tls": _NO_TLS,
+        "routes": [],
+        "refused_with": [],
+        "headers_asked": [],
+        "pooled_connections": 0,
+        "connection_seconds": 0,
+        "purposes": [],
+    }
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        # A socket file is on this host whoever may open it; a name may lead anywhere.
+        return address.startswith("unix:")
+
+
+def _clipped(value: Any) -> Any:
+    """A value whose texts and lists of texts are bounded, and say so where they were cut."""
+    if isinstance(value, str) and len(value) > _MAXIMUM_CHARACTERS:
+        return value[: _MAXIMUM_CHARACTERS - 1] + "…"
+    if isinstance(value, Mapping):
+        return {name: _clipped(item) for name, item in value.items()}
+    if isinstance(value, list):
+        items = [_clipped(item) for item in value]
+        if len(items) > _MAXIMUM_ITEMS and isinstance(items[0], str):
+            more = len(items) - _MAXIMUM_ITEMS + 1
+            return [*items[: _MAXIMUM_ITEMS - 1], f"and {more} more"]
+        return items
+    return value
+
+
+COLLECTOR = Collector(
+    kinds=frozenset({KIND}), scopes=frozenset({"offline", "live"}), collect=collect
+)
