@@ -7,7 +7,6 @@ still have to work out (Jinja, variables from elsewhere) can only be judged live
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
