@@ -9,6 +9,9 @@ VENV ?= .venv
 LAB_DIR ?= $(CURDIR)/.lab
 BIN := $(VENV)/bin
 PLAY := $(BIN)/ansible-playbook -i inventories/lab
+INVENTORY ?= inventories/nonprod
+POLICY_REPORTS ?= $(CURDIR)/.reports/policy
+CHECK := env PYTHONPATH=module_utils $(BIN)/python -m pki.check
 SHOW := env PYTHONPATH=module_utils $(BIN)/python -m pki.show
 
 export LAB_DIR
@@ -17,15 +20,15 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status test lint unit adversarial generations integration molecule \
-  faults molecule-clean bench requirements clean
+.PHONY: help lab lab-down status policy policy-test explain test lint unit adversarial generations \
+  integration molecule faults molecule-clean bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.lab: requirements-bootstrap.txt requirements-lab.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements-lab.txt
-	@touch $@
+	@touch $@ $(VENV)/.run
 
 $(VENV)/.run: requirements-bootstrap.txt requirements.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements.txt
@@ -33,7 +36,7 @@ $(VENV)/.run: requirements-bootstrap.txt requirements.txt
 
 $(VENV)/.dev: requirements-bootstrap.txt requirements-dev.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements-dev.txt
-	@touch $@ $(VENV)/.lab
+	@touch $@ $(VENV)/.lab $(VENV)/.run
 
 lab: $(VENV)/.lab ## From nothing to a proven mTLS connection, for real, on loopback
 	@echo "== 1/5 Vault, CAs and the far end"
@@ -60,6 +63,17 @@ lab-down: $(VENV)/.lab ## Stop what the lab started, and nothing else; its state
 
 status: $(VENV)/.lab ## Every certificate in one table; reads only
 	@$(PLAY) playbooks/status.yml
+
+# make exits 2 for whatever fails. Exit 1 (findings) and 2 (fault) of the program are told apart by
+# its last line and by `status` in $(POLICY_REPORTS)/result.json; a pipeline may as well call it.
+policy: $(VENV)/.run ## Judge INVENTORY as it is committed; no network, no Vault
+	@$(CHECK) --inventory "$(INVENTORY)" --report-dir "$(POLICY_REPORTS)"
+
+policy-test: $(VENV)/.run ## Run INVENTORY's own policy cases (policy/cases) on its overlay
+	@env PYTHONPATH=module_utils $(BIN)/python -m pki.policy_test --inventory "$(INVENTORY)"
+
+explain: $(VENV)/.run ## Say what RULE asks, what it reads and where its values come from
+	@$(CHECK) --inventory "$(INVENTORY)" --explain "$(RULE)"
 
 test: $(VENV)/.dev ## Every check: lint, unit, hostile inputs, both Ansibles, real servers, real hosts
 	@$(BIN)/python tools/check.py

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import check_run, collecting, inventory_files, policy_cases, policy_files, session
+from . import check_run, collecting, inventory_files, policy_cases, policy_files
 from .checking import DEFAULT_LEVEL, Status
 from .errors import PkiError
 from .inventory import InventoryError
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not (options.inventory or options.facts or options.explain):
         parser.error("one of --inventory, --facts and --explain is needed")
+    if options.inventory:
+        options.inventory = Path(inventory_files.relative(options.inventory))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without our letters shows "?"; the exit code must not depend on it.
@@ -68,7 +70,7 @@ def _checked(options: argparse.Namespace) -> tuple[Status, str]:
 
 def _explained(options: argparse.Namespace) -> tuple[Status, str]:
     directory = options.policies
-    overlays = options.inventory / session.OVERLAYS if options.inventory else None
+    overlays = options.inventory / policy_files.OVERLAYS if options.inventory else None
     names = policy_files.policy_names(directory)
     policies = policy_files.load_policies(directory, names, overlays)
     schema = policy_files.load_schema(directory)

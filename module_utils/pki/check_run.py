@@ -94,7 +94,7 @@ def judge(
         PkiError: a policy, overlay or waiver that cannot be used.
     """
     moment = now or datetime.now(UTC)
-    overlays = None if inventory is None else inventory / session.OVERLAYS
+    overlays = None if inventory is None else inventory / policy_files.OVERLAYS
     names = {one.policy for one in collected.declarations}
     schemas = policy_files.load_fact_schemas(policy_dir)
     return checking.check(

@@ -14,6 +14,9 @@ from .errors import PkiError
 from .policy import Policy
 from .policy_load import Schema, load, read
 
+#: Where an organisation keeps its own values and rules, beside its inventory.
+OVERLAYS = "policy"
+
 
 def load_policies(
     directory: str | Path,

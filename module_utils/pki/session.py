@@ -19,9 +19,6 @@ from .inventory import Declared
 from .policy import Policy
 from .trust_files import LoadedTrust
 
-#: Where an organisation keeps its own values and rules, beside its inventory.
-OVERLAYS = "policy"
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -53,7 +50,10 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
     moment = now or datetime.now(UTC)
     wanted = inventory.policy_names(params["certificates"])
     policies = policy_files.load_policies(
-        _directory(params, "policy_dir"), wanted, _directory(params, "base_dir") / OVERLAYS, moment
+        _directory(params, "policy_dir"),
+        wanted,
+        _directory(params, "base_dir") / policy_files.OVERLAYS,
+        moment,
     )
     declared = inventory.load(
         organisations=params["organisations"],
