@@ -97,6 +97,8 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, path, lines)
     if isinstance(node, yaml.SequenceNode):
+        if node.tag != "tag:yaml.org,2002:seq":
+            raise _at(node, f"the tag {node.tag}")
         return [
             _value(loader, item, (*path, index), lines) for index, item in enumerate(node.value)
         ]

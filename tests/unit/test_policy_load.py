@@ -116,7 +116,8 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
         f"{P}:", "",
     ),
     "a resolution twice": (
-        MAIN.replace("\nparameters:", f"\n{TWICE}\nparameters:"), PART, f"{M}:{line_of(MAIN, 'number: 1') + 1}:", "1 twice",
+        MAIN.replace("\nparameters:", f"\n{TWICE}\nparameters:"), PART,
+        f"{M}:{line_of(MAIN, 'number: 1') + 1}:", "1 twice",
     ),
 }  # fmt: skip
 
