@@ -20,7 +20,7 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Looks as ever and does not write O(facts_file).
+    description: Reads only.
   diff_mode:
     support: none
     description: Facts have dates; two runs always differ.
@@ -83,9 +83,6 @@ options:
         name; C(evidence) is the reason itself.
     type: dict
     default: {}
-  facts_file:
-    description: File that receives the facts as JSON, on the controller; none when it is left out.
-    type: path
 """
 
 EXAMPLES = r"""
@@ -105,7 +102,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: The facts, as C(facts.json) has them.
+  description: The facts, as C(pki_check) takes and keeps them.
   returned: success
   type: dict
 documents:
@@ -125,7 +122,6 @@ from ansible.module_utils.pki import (
     gather,
     inventory_files,
     keystores,
-    report,
     session,
 )
 from ansible.module_utils.pki.errors import PkiError
@@ -141,7 +137,6 @@ SPEC = {
     "evidence": {"type": "raw"},
     "hosts": {"type": "dict", "default": {}},
     "stand_ins": {"type": "dict", "default": {}},
-    "facts_file": {"type": "path"},
 }
 
 
@@ -175,12 +170,9 @@ def scene_of(params):
 def handler(module):
     scene, problems = scene_of(module.params)
     collected = documents.merged(collecting.collect(scene), scene.collected((), (), problems))
-    facts = documents.to_json(collected)
-    if module.params["facts_file"] and not module.check_mode:
-        report.write(module.params["facts_file"], facts)
     return {
         "changed": False,
-        "facts": facts,
+        "facts": documents.to_json(collected),
         "documents": dict(Counter(one.kind for one in collected.documents)),
     }
 
