@@ -55,7 +55,8 @@ def _entries(inventory: Path) -> Iterator[dict[str, Any]]:
         except (OSError, ValueError):  # Unreadable and UnicodeDecodeError are values, too
             continue
         entries = value.get("certificates") if isinstance(value, dict) else None
-        yield from (one for one in entries or () if isinstance(one, dict))
+        if isinstance(entries, list):
+            yield from (one for one in entries if isinstance(one, dict))
 
 
 def _unfilled(value: Any) -> bool:
