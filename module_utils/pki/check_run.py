@@ -14,6 +14,7 @@ from . import (
     inventory_files,
     plain_files,
     policy_files,
+    policy_lint,
     session,
     waivers,
 )
@@ -97,14 +98,16 @@ def judge(
     overlays = None if inventory is None else inventory / policy_files.OVERLAYS
     names = {one.policy for one in collected.declarations}
     schemas = policy_files.load_fact_schemas(policy_dir)
+    policies = policy_files.load_policies(policy_dir, names, overlays, moment)
     return checking.check(
-        policy_files.load_policies(policy_dir, names, overlays, moment),
+        policies,
         collected,
         validators=Validators(schemas),
         scopes=collecting.kind_scopes(schemas),
         today=moment.date(),
         waivers=() if inventory is None else waived(inventory, policy_dir),
         level=level,
+        faults=[problem.error() for problem in policy_lint.lint(policies, schemas)],
     )
 
 

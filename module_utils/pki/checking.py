@@ -138,6 +138,7 @@ def check(
     today: date,
     waivers: Iterable[Waiver] = (),
     level: str = DEFAULT_LEVEL,
+    faults: Iterable[PkiError] = (),
 ) -> Result:
     """Judge what was collected.
 
@@ -149,25 +150,26 @@ def check(
         today: in UTC, for the waivers' ends.
         waivers: at most one for each rule and object.
         level: one of :data:`~.policy.LEVELS`.
+        faults: what is already known to be wrong, with the policies for example.
     """
     judge = _Judge(policies, validators, scopes)
     documents = {one.key: one for one in collected.documents}
     verdicts: list[Verdict] = []
-    faults = [*collected.problems, *_undeclared(collected)]
+    every = [*(one.as_result() for one in faults), *collected.problems, *_undeclared(collected)]
     for declaration in collected.declarations:
         document = documents.get(declaration.key)
         fault, told = judge.judged(declaration, document)
-        faults += [fault.as_result()] if fault else []
+        every += [fault.as_result()] if fault else []
         verdicts += told
     if not any(one.finding.outcome in (Outcome.PASSED, Outcome.FAILED) for one in verdicts):
-        faults.append(_nothing_evaluated(collected).as_result())
+        every.append(_nothing_evaluated(collected).as_result())
     elsewhere = _elsewhere(policies.values(), collected.scope, scopes)
     return Result(
         scope=collected.scope,
         taken=collected.taken,
         level=level,
         verdicts=(*_remarks(policies), *_waived(verdicts, waivers, today, elsewhere)),
-        faults=tuple(faults),
+        faults=tuple(every),
         not_judged=tuple(_not_judged(policies, collected, scopes)),
         pending=tuple(_pending(collected.documents)),
         rules=tuple(judge.used.values()),

@@ -100,7 +100,7 @@ def places(directory: str | Path) -> Mapping[tuple[str, str], Place]:
     return found | _tolerant(Path(directory), EVIDENCE)
 
 
-def _tolerant(folder: Path, name: str) -> Mapping[tuple[str, str], Place]:
+def _tolerant(folder: Path, name: str) -> dict[tuple[str, str], Place]:
     try:
         path = _path(folder, name)
         file = None if path is None else _file(path)
