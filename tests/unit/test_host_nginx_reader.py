@@ -13,14 +13,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from integration import gateway_world as gw
 from pki_host.errors import HostError
-from pki_host.gateways import adapter, nginx, nginx_names, nginx_reader, nginx_text
+from pki_host.gateways import adapter, nginx
 from pki_host.gateways.description import UNBOUNDED
+from pki_host.gateways.nginx import names, reader
+from pki_host.gateways.nginx import text as language
 
 FRAME = "events {{}} http {{ server {{ listen 127.0.0.1:443 ssl; {} }} }}"
 
 
 def words(text: str) -> list[list[str]]:
-    return [[one.name, *one.words] for one in nginx_text.parse(text, "t.conf")]
+    return [[one.name, *one.words] for one in language.parse(text, "t.conf")]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_words_end_where_nginx_ends_them(text: str, expected: list[list[str]]) -
 
 def test_blocks_nest_and_braces_in_quotes_and_comments_are_not_braces() -> None:
     text = "a { b '}' { c; } # }\n d \"{\"; }\ne;"
-    outer, last = nginx_text.parse(text, "t.conf")
+    outer, last = language.parse(text, "t.conf")
     inner, second = outer.block
     assert (str(inner), str(inner.block[0]), str(second), last.name) == ("b }", "c", "d {", "e")
     assert (outer.line, inner.block[0].line, second.line, last.line) == (1, 1, 2, 3)
@@ -73,7 +75,7 @@ BROKEN = {
     "a brace in the middle of a directive": ("a { b }", "an unexpected '}'"),
     "a brace that a comment hides": ("a { # }", "the end of the file"),
     "blocks without bottom": ("a {" * 100 + "}" * 100, "blocks nested"),
-    "too much": (" " * (nginx_text.MAXIMUM_CHARACTERS + 1), "characters"),
+    "too much": (" " * (language.MAXIMUM_CHARACTERS + 1), "characters"),
 }
 
 
@@ -81,7 +83,7 @@ BROKEN = {
 def test_refused_with_its_line_is(case: str) -> None:
     text, found = BROKEN[case]
     with pytest.raises(HostError) as caught:
-        nginx_text.parse("\n" + text, "t.conf")
+        language.parse("\n" + text, "t.conf")
     assert caught.value.rule == "GATEWAY-CONFIG"
     assert found in caught.value.found
     assert caught.value.where.startswith("t.conf")
@@ -90,7 +92,7 @@ def test_refused_with_its_line_is(case: str) -> None:
 @given(st.text(st.sampled_from("ab \n;{}#'\"\\$"), max_size=24))
 def test_any_text_is_read_or_refused_and_never_anything_else(text: str) -> None:
     try:
-        read = nginx_text.parse(text, "t.conf")
+        read = language.parse(text, "t.conf")
     except HostError:
         return
     assert all(one.name or one.words for one in read) or '""' in text or "''" in text
@@ -103,7 +105,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def first_word(text: str) -> str | None:
     """The first word of a text as the reader has it; None when it has none."""
-    ended, _, _ = next(nginx_text._statements(text, "t.conf"))
+    ended, _, _ = next(language._statements(text, "t.conf"))
     return ended[0] if ended else None
 
 
@@ -469,8 +471,8 @@ def test_what_only_the_library_is_told_counts_where_the_library_reads_it() -> No
 
 
 def test_connections_without_a_bound_are_told_as_such() -> None:
-    assert nginx_reader.read("http { }").drain_seconds == UNBOUNDED
-    assert nginx_reader.read("worker_shutdown_timeout 5m;").drain_seconds == 300
+    assert reader.read("http { }").drain_seconds == UNBOUNDED
+    assert reader.read("worker_shutdown_timeout 5m;").drain_seconds == 300
 
 
 # -- names -----------------------------------------------------------------------------------
@@ -480,8 +482,8 @@ PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_s
 
 @given(PRINTABLE)
 def test_a_name_that_was_written_is_read_again(name: str) -> None:
-    assert nginx_names.peer_of(nginx.peer(name)) == name
-    assert nginx_names.exact_of(nginx.exact(name)) == name
+    assert names.peer_of(nginx.peer(name)) == name
+    assert names.exact_of(nginx.exact(name)) == name
 
 
 @given(PRINTABLE, st.integers(0, 400), PRINTABLE)
@@ -489,8 +491,8 @@ def test_an_expression_that_was_touched_is_not_read_as_a_name_it_does_not_stand_
     name: str, at: int, more: str
 ) -> None:
     for write, read in (
-        (nginx.peer, nginx_names.peer_of),
-        (nginx.exact, nginx_names.exact_of),
+        (nginx.peer, names.peer_of),
+        (nginx.exact, names.exact_of),
     ):
         touched = write(name)[:at] + more + write(name)[at:]
         found = read(touched)

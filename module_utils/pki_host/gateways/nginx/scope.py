@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
-from .description import UNBOUNDED
-from .nginx_text import Directive
+from ..description import UNBOUNDED
+from .text import Directive
 
 Block = Sequence[Directive]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """nginx: command lines, process titles and versions.
 
-What its configuration says is :mod:`.nginx_reader`'s work, how names are written in it
-:mod:`.nginx_names`'.
+What its configuration says is :mod:`.reader`'s work, how names are written in it
+:mod:`.names`'.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import re
 import signal
 from typing import Any, Dict, Mapping
 
-from ..errors import HostError
-from . import base, nginx_reader
-from .nginx_names import escape_value, exact, literal, peer, quote
+from ...errors import HostError
+from .. import base
+from . import reader
+from .names import escape_value, exact, literal, peer, quote
 
 __all__ = ["Adapter", "escape_value", "exact", "literal", "peer", "quote"]
 
@@ -104,7 +105,7 @@ class Adapter(base.Adapter):
         return title.startswith("nginx: worker process is shutting down")
 
     def read(self, files: Mapping[str, str]) -> Dict[str, Any]:
-        return nginx_reader.read(
+        return reader.read(
             files[self.config_file],
             # Where OpenSSL's own file is not in force, what it says does not count.
             files.get(self.start_files[0], "") if "ssl_conf_command" in self.lacks else "",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
 
-from ..errors import HostError
+from ...errors import HostError
 
 MAXIMUM_CHARACTERS = 1_048_576
 MAXIMUM_DEPTH = 16

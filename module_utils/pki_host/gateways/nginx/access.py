@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from .description import ANY
-from .nginx_names import exact_of, peer_of
-from .nginx_text import Directive
+from ..description import ANY
+from .names import exact_of, peer_of
+from .text import Directive
 
 _VERDICT, _ISSUER, _SUBJECT = "$ssl_client_verify", "$ssl_client_i_dn", "$ssl_client_s_dn"
 _VERIFIED = "SUCCESS"
@@ -36,7 +36,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Admission:
-    """Who passes a guard, in the words of :class:`~.description.Route`."""
+    """Who passes a guard, in the words of :class:`~..description.Route`."""
 
     peers: Tuple[str, ...] = (ANY,)
     issuers: Tuple[str, ...] = (ANY,)

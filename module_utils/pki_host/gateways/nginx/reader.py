@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx: what a configuration means. Pure; text in, a :class:`~.description.Description` out.
+"""nginx: what a configuration means. Pure; text in, a :class:`~..description.Description` out.
 
 Only what this reader knows is believed. A directive it does not know is listed as such, since it
 may undo any other; so are includes, which are never followed.
@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from . import nginx_access, nginx_scope
-from .description import DEFAULT, UNBOUNDED, Description, Listener, Route, Tls
-from .nginx_access import Admission, Guard, Map
-from .nginx_scope import Block, Scope
-from .nginx_text import Directive, parse
+from ..description import DEFAULT, UNBOUNDED, Description, Listener, Route, Tls
+from . import access
+from . import scope as scopes
+from .access import Admission, Guard, Map
+from .scope import Block, Scope
+from .text import Directive, parse
 
 _VERIFICATION = {"on": "required", "optional": "optional", "optional_no_ca": "unchecked"}
 _CHECKS = {
@@ -73,13 +74,13 @@ class _Reader:
         self._http = Scope((tuple(one for block in blocks for one in block),))
         self._maps: Dict[str, Map] = {}
         self._upstreams: Dict[str, Directive] = {}
-        self._unknown = list(nginx_scope.unknown("main", main))
+        self._unknown = list(scopes.unknown("main", main))
         for one in self._http.blocks[0]:
             self._remember(one)
 
     def _remember(self, one: Directive) -> None:
         if one.name == "map" and len(one.words) == 2:
-            known = nginx_access.read_map(one)
+            known = access.read_map(one)
             if known is None or one.words[1] in self._maps:
                 self._unknown.append(f"{one} (line {one.line})")
             else:
@@ -173,7 +174,7 @@ class _Reader:
             if guard is not None:
                 refusals.append(_answer(str(guard.status), inside, guard.status))
             if not _only_refuses(one):
-                admitted = nginx_access.admission(guard, self._maps)
+                admitted = access.admission(guard, self._maps)
                 routes.append(self._route(" ".join(one.words), inside, admitted))
         if not any(one.words == ("/",) for one in locations):
             # Files of the server itself, which nobody is kept from.
@@ -197,7 +198,7 @@ class _Reader:
             tls=self._calling(scope, target.group(2)) if target and secure else Tls(),
             pooled_connections=inside.number("keepalive", 0) if _reuses(scope) else 0,
             connection_seconds=_lifetime(inside, _UPSTREAM_IDLE) if upstream else 0,
-            body_bytes=nginx_scope.size(scope.text("client_max_body_size", str(_BODY))),
+            body_bytes=scopes.size(scope.text("client_max_body_size", str(_BODY))),
         )
 
     def _calling(self, scope: Scope, host: str) -> Tls:
@@ -269,7 +270,7 @@ def _guard(location: Directive) -> Optional[Guard]:
         if one.name in ("return", "set", "break", "rewrite"):
             return None
         if one.name == "if":
-            return nginx_access.read_guard(one)
+            return access.read_guard(one)
     return None
 
 

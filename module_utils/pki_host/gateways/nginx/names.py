@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import HostError
+from ...errors import HostError
 
 # One attribute as OpenSSL prints it with XN_FLAG_RFC2253: special characters, controls
 # and every byte above ASCII are escaped, so an unescaped one of them means "not a value".
