@@ -75,6 +75,9 @@ options:
       - A host that could not be asked has a C(problem) and nothing else but its C(groups).
     type: dict
     default: {}
+  working_dir:
+    description: Directory that file names in the facts are relative to; where the run was started.
+    type: path
   stand_ins:
     description:
       - Facts that stand in for real ones, by kind. What they are used for is marked with their
@@ -136,6 +139,7 @@ SPEC = {
     "gateways": {"type": "raw"},
     "evidence": {"type": "raw"},
     "hosts": {"type": "dict", "default": {}},
+    "working_dir": {"type": "path"},
     "stand_ins": {"type": "dict", "default": {}},
 }
 
@@ -168,6 +172,8 @@ def scene_of(params):
 
 
 def handler(module):
+    if module.params["working_dir"]:
+        os.chdir(module.params["working_dir"])
     scene, problems = scene_of(module.params)
     collected = documents.merged(collecting.collect(scene), scene.collected((), (), problems))
     return {

@@ -45,6 +45,10 @@ options:
     description: Directory of the CRL sets on the host.
     type: path
     required: true
+  gateway_root:
+    description: Directory on the host below which each gateway has a directory of its name.
+    type: path
+    required: true
   log_archive:
     description:
       - The archive that the gateways' logs go to, C(days) and C(place), as somebody declares it.
@@ -59,6 +63,7 @@ EXAMPLES = r"""
     gateways: "{{ verify_models }}"
     release_root: /etc/pki/mtls
     crl_root: /var/lib/pki-crl
+    gateway_root: /etc/pki/gateway
   register: host_facts
 """
 
@@ -94,6 +99,9 @@ host:
     log_archive:
       description: The archive as it was declared.
       type: dict
+    roots:
+      description: The directories that were looked at, C(release), C(crl) and C(gateway).
+      type: dict
   sample:
     releases:
       - certificate: dip-nonprod
@@ -119,8 +127,12 @@ SPEC = {
     "programs": {"type": "dict", "default": {}},
     "release_root": {"type": "path", "required": True},
     "crl_root": {"type": "path", "required": True},
+    "gateway_root": {"type": "path", "required": True},
     "log_archive": {"type": "dict", "default": {}},
 }
+
+
+ROOTS = ("release", "crl", "gateway")
 
 
 def gateway_of(model, programs):
@@ -155,6 +167,7 @@ def handler(module):
             "clock": observe_host.clock(),
             "logs": observe_host.logs(sorted({log_directory(model) for model in models})),
             "log_archive": module.params["log_archive"],
+            "roots": {kind: module.params[f"{kind}_root"] for kind in ROOTS},
         },
     }
 

@@ -41,7 +41,7 @@ def collect(scene: Scene) -> Collected:
 
 
 def _raw(scene: Scene, listener: Listener) -> Mapping[str, Any] | None:
-    for raw in scene.hosts[listener.host].get("endpoints") or ():
+    for raw in scene.hosts.get(listener.host, {}).get("endpoints") or ():
         if (raw["gateway"], raw["listener"]) == (listener.gateway, listener.entry["name"]):
             return dict(raw)
     return None

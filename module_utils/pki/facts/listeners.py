@@ -49,18 +49,27 @@ def on_host(scene: Scene, host: str) -> Iterator[Mapping[str, Any]]:
 
 
 def listeners(scene: Scene) -> Iterator[Listener]:
-    """Every listener of every gateway, once for each host that it belongs on."""
-    for host in scene.hosts:
-        for model in on_host(scene, host):
-            for direction in ("ingress", "egress"):
-                for entry in model[direction]:
-                    yield Listener(
-                        host=host,
-                        gateway=str(model["name"]),
-                        direction=direction,
-                        entry=entry,
-                        place=_place(scene, str(model["name"]), str(entry["name"])),
-                    )
+    """Every listener of every gateway, once for each host that it belongs on.
+
+    Of a gateway that no host has they are named by what the inventory says about hosts: that
+    nobody can look at them must not look like nothing to judge.
+    """
+    for model in models(scene):
+        mine = [host for host in scene.hosts if model["hosts"] in groups(scene, host)]
+        for host in mine or [str(model["hosts"])]:
+            yield from _of_model(scene, host, model)
+
+
+def _of_model(scene: Scene, host: str, model: Mapping[str, Any]) -> Iterator[Listener]:
+    for direction in ("ingress", "egress"):
+        for entry in model[direction]:
+            yield Listener(
+                host=host,
+                gateway=str(model["name"]),
+                direction=direction,
+                entry=entry,
+                place=_place(scene, str(model["name"]), str(entry["name"])),
+            )
 
 
 def _place(scene: Scene, gateway_name: str, listener: str) -> Place:
