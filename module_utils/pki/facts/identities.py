@@ -17,6 +17,8 @@ from ..errors import PkiError
 from .committed import Committed, versions
 
 Identity = tuple[str, str]
+#: Of who shares one, so many are told: facts are bounded.
+_SHOWN = 100
 _READING_FAULTS = (*DECODE_ERRORS, PkiError)
 
 
@@ -89,9 +91,9 @@ def as_facts(seen: Seen) -> list[dict[str, Any]]:
         {
             "what": what,
             "value": value,
-            "certificates": list(uses.certificates),
+            "certificates": list(uses.certificates)[:_SHOWN],
             "classes": sorted(uses.classes),
-            "elsewhere": uses.elsewhere,
+            "elsewhere": uses.elsewhere[:_SHOWN],
         }
         for (what, value), uses in sorted(seen.uses.items())
         if uses.certificates
