@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from . import csr, der_faults, x509_der
-from .certs import DECODE_ERRORS
+from .certs import DECODE_ERRORS, check_signature_octets
 from .expectation import Expectation
 from .x509_der import Extension, Name
 
@@ -125,6 +125,10 @@ def decoded(
 def encoding_faults(data: bytes, name: Name, found: Sequence[Extension]) -> list[str]:
     """Where the bytes are no DER, inside the known extensions, too; and what exceeds bounds."""
     faults = list(der_faults.faults(data))
+    try:
+        check_signature_octets(data)
+    except ValueError as exc:
+        faults.append(str(exc))
     for item in found:
         if item.name in _READ:
             faults += [f"{item.name}: {fault}" for fault in der_faults.faults(item.value)]

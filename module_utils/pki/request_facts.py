@@ -59,7 +59,7 @@ def _content(data: bytes | None) -> dict[str, Any]:
         der = _der(data)
         return {"problem": "", **_read(request, der)}
     except PkiError as exc:
-        return _unreadable(exc.found)
+        return _unreadable(f"{exc.message}: {exc.found}")
     except ValueError as exc:
         return _unreadable(str(exc))
 
