@@ -249,6 +249,26 @@ def test_paths_are_compared_with_those_of_the_host(
     }
 
 
+def test_the_age_of_the_crls_in_service_counts_with_the_life_of_a_connection(
+    sources: gateway.Sources, model: dict[str, Any]
+) -> None:
+    def judged(fetched_at: str) -> tuple[list[int], set[str]]:
+        crls = [{"trust": "nonprod", "poll": {"fetched_at": fetched_at}}]
+        seen = {"gw1": host(told(gw.render(model), model), crls=crls)}
+        (document,) = gateways.collect(scene_of(sources, seen)).documents
+        ages = [one["crl_age_seconds"] for one in document.facts["listeners"]]
+        return ages, failed(sources, document.facts)
+
+    assert judged("2026-11-21T23:59:50Z") == ([10, 10], set())
+    # An hour and a minute are a connection's, so a CRL may be 82740 seconds old.
+    assert judged("2026-11-21T01:01:00Z") == ([82740, 82740], set())
+    assert judged("2026-11-21T01:00:59Z") == ([82741, 82741], {"DIP-3.5.2.6-CRL-TTL"})
+    # A clock that went back makes nothing younger than new; what nobody knows is the set's fault.
+    assert judged("2026-11-22T00:00:30Z") == ([0, 0], set())
+    assert judged("") == ([0, 0], set())
+    assert judged("2026-11-21T01:00:59") == ([0, 0], set())
+
+
 BREAKAGES = {
     "an old protocol version": (
         "ssl_protocols TLSv1.2",
@@ -436,6 +456,19 @@ def test_hostile_lengths_are_cut_to_what_facts_may_hold(
     assert validators.fault("gateway", facts) == ""
     assert facts["unknown"][-1] == "and 801 more"
     assert {"DIP-12.3-NAME", "DIP-3.6.1-PEP"} <= failed(sources, facts)
+
+
+def test_more_routes_than_are_looked_at_are_a_finding(
+    sources: gateway.Sources, model: dict[str, Any], validators: Validators
+) -> None:
+    text = gw.render(model)
+    more = "".join(f"location /{number} {{ }} " for number in range(300))
+    servers = "".join(f"server {{ listen {number}; }} " for number in range(1, 300))
+    text = text.replace("        location @denied {", f"{more} location @denied {{")
+    facts = collected(sources, told(text.replace("    # egress api", f"{servers}#"), model))
+    assert validators.fault("gateway", facts) == ""
+    assert facts["unknown"][:2] == ["301 listeners", "301 routes of webhook"]
+    assert "DIP-3.6.1-PEP" in failed(sources, facts)
 
 
 def test_two_servers_at_one_address_are_both_judged(

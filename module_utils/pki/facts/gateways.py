@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from .. import gateway
@@ -22,6 +24,7 @@ from .scene import Collector, Scene
 KIND = "gateway"
 _SIDES = ("ingress", "egress")
 _MAXIMUM_CHARACTERS, _MAXIMUM_ITEMS = 2000, 200
+_MAXIMUM_LISTENERS, _MAXIMUM_ROUTES = 200, 20
 
 Model = Mapping[str, Any]
 Facts = dict[str, Any]
@@ -62,13 +65,18 @@ _NOTHING_EXPECTED: Facts = {
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One gateway: its model, and what was read; None when nobody could look."""
+    """One gateway: its model, and what was read; None when nobody could look.
+
+    ``purposes`` are those of the declared certificates, and ``crl_ages`` the seconds since a
+    CRL set was fetched, both by the file that a gateway would name.
+    """
 
     label: str
     source: str
     model: Model
     read: Mapping[str, Any] | None
-    purposes: Mapping[str, list[str]]
+    purposes: Mapping[str, list[str]] = field(default_factory=dict)
+    crl_ages: Mapping[str, int] = field(default_factory=dict)
 
 
 def collect(scene: Scene) -> Collected:
@@ -113,12 +121,18 @@ def _live(scene: Scene) -> Iterator[Observed]:
                 continue
             name = str(model["name"])
             placed.add(name)
-            label = f"{host}/{name}"
-            yield Observed(label, "host", model, told.get(name), _purposes(scene, roots))
+            yield Observed(
+                label=f"{host}/{name}",
+                source="host",
+                model=model,
+                read=told.get(name),
+                purposes=_purposes(scene, roots),
+                crl_ages=_crl_ages(scene, roots, seen.get("crls") or ()),
+            )
     for model in _models(scene, gateway.ANYWHERE):
         if model["name"] not in placed:
             # Nobody has it: that it cannot be judged must not look like nothing to judge.
-            yield Observed(f"{model['hosts']}/{model['name']}", "host", model, None, {})
+            yield Observed(f"{model['hosts']}/{model['name']}", "host", model, None)
 
 
 def _models(scene: Scene, roots: Roots) -> list[dict[str, Any]]:
@@ -146,22 +160,53 @@ def _purposes(scene: Scene, roots: Roots) -> dict[str, list[str]]:
     }
 
 
+def _crl_ages(scene: Scene, roots: Roots, sets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    ages: dict[str, int] = {}
+    for raw in sets:
+        try:
+            fetched = datetime.fromisoformat(str(raw["poll"]["fetched_at"]).replace("Z", "+00:00"))
+            seconds = (scene.inputs.now - fetched).total_seconds()
+        except (ValueError, TypeError):
+            # That nobody knows since when is a finding about the set itself.
+            continue
+        ages[roots.crl_file(str(raw["trust"]))] = max(0, math.ceil(seconds))
+    return ages
+
+
 # -- one document ------------------------------------------------------------------------
 
 
 def _facts(one: Observed) -> Facts:
     read = one.read or {}
     settings = read.get("settings") or {}
+    found = _listeners(one, settings.get("listeners") or ())
     return {
         "source": one.source,
         "product": str(one.model["product"]),
         "readable": bool(read.get("readable")),
         "problem": _clipped(str(read.get("problem", ""))),
-        "listeners": _clipped(_listeners(one, settings.get("listeners") or ())),
+        "listeners": [_bounded(listener) for listener in found[:_MAXIMUM_LISTENERS]],
         "drain_seconds": settings.get("drain_seconds", 0),
         "log_files": _clipped(settings.get("log_files") or []),
-        "unknown": _clipped(settings.get("unknown") or []),
+        "unknown": _clipped([*_unseen(found), *(settings.get("unknown") or [])]),
     }
+
+
+def _unseen(found: list[Facts]) -> list[str]:
+    """What there is too much of to look at."""
+    unseen = [
+        f"{len(one['routes'])} routes of {one['name']}"
+        for one in found
+        if len(one["routes"]) > _MAXIMUM_ROUTES
+    ]
+    if len(found) > _MAXIMUM_LISTENERS:
+        unseen.insert(0, f"{len(found)} listeners")
+    return unseen
+
+
+def _bounded(listener: Facts) -> Facts:
+    routes = [_clipped(route) for route in listener["routes"][:_MAXIMUM_ROUTES]]
+    return {**_clipped({**listener, "routes": []}), "routes": routes}
 
 
 def _listeners(one: Observed, configured: Any) -> list[Facts]:
@@ -183,6 +228,7 @@ def _listeners(one: Observed, configured: Any) -> list[Facts]:
                 **head,
                 **part,
                 "present": True,
+                "crl_age_seconds": one.crl_ages.get(part["tls"]["crl_file"], 0),
                 "purposes": one.purposes.get(part["tls"]["certificate"], []),
             }
             for part in parts
@@ -279,6 +325,7 @@ def _absent() -> Facts:
         "headers_asked": [],
         "pooled_connections": 0,
         "connection_seconds": 0,
+        "crl_age_seconds": 0,
         "purposes": [],
     }
 
