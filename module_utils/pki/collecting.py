@@ -18,8 +18,10 @@ from .facts import (
     dns,
     endpoints,
     evidence,
+    gateways,
     hosts,
     inventories,
+    keys,
     rosters,
 )
 from .facts.scene import Collector, Scene
@@ -32,9 +34,11 @@ COLLECTORS: tuple[Collector, ...] = (
     evidence.COLLECTOR,
     dca_accounts.COLLECTOR,
     certificates.COLLECTOR,
+    gateways.COLLECTOR,
     endpoints.COLLECTOR,
     crls.COLLECTOR,
     hosts.COLLECTOR,
+    keys.COLLECTOR,
     dns.COLLECTOR,
 )
 #: What a facts schema says of where its kind can be known.

@@ -66,7 +66,8 @@ def collect(scene: Scene) -> Collected:
             siblings = read.versions.get(key.certificate, ())
             facts = _facts(scene, key, siblings, dead)
             documents.append(Document(KIND, key.label, policy, facts, place))
-    return scene.collected(declarations, documents, read.problems)
+    # What could not be read is told by the collector of certificates, once.
+    return scene.collected(declarations, documents)
 
 
 def _keys(scene: Scene, read: issued.Read) -> Iterator[_Key]:
