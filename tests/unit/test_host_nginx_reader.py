@@ -242,6 +242,8 @@ def test_each_listen_of_a_server_is_a_listener_and_one_without_is_port_80() -> N
         ("location / { location /a { } }", "location /a (line 1, in location)"),
         ("location / { set $allowed 1; }", "set $allowed 1 (line 1, in location)"),
         ("if ($x) { return 200; }", "if ($x) (line 1, in server)"),
+        ("location / { if ($x) { proxy_pass http://a; } }", "if ($x) (line 1, in location)"),
+        ("location / { if ($x = 0) { return 200; } }", "if ($x = 0) (line 1, in location)"),
         ("listen 5 quic;", "listen 5 quic"),
         ("} map $a $b { include x; } server {", "map $a $b"),
         ("} map $a $b { } map $a $b { } server {", "map $a $b"),

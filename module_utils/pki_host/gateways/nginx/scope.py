@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Dict, FrozenSet, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ..description import UNBOUNDED
+from .access import read_guard
 from .text import Directive
 
 Block = Sequence[Directive]
@@ -150,6 +151,8 @@ def _problem(kind: str, one: Directive, counted: Dict[str, int]) -> Optional[str
     # A server of an upstream is a line, one of http a block.
     if one.is_block != _has_block(kind, one.name) or not (one.words or one.is_block):
         return f"{one} in an unknown form"
+    if one.name == "if" and read_guard(one) is None:
+        return str(one)
     if one.name in _ONLY and one.words != (_ONLY[one.name],):
         return str(one)
     key = str(one.words[:1]) if one.name in _COMMANDS else ""
