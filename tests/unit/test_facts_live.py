@@ -1,0 +1,530 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts that need hosts and network: endpoints, CRL sets, clocks, logs and domains."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dns.exception
+import dns.resolver
+import pytest
+from cryptography.x509.ocsp import OCSPCertStatus
+from pki import crl_cache, download, ocsp_query, policy_files, revocation
+from pki.documents import Collected, Validators
+from pki.facts import crls, endpoints, hosts, presented
+from pki.facts import dns as domains
+from pki.facts.scene import Scene
+from pki.policy import Outcome
+from unit import pki_factory as factory
+from unit.controller_world import (
+    FOREIGN,
+    ISSUING,
+    NAME,
+    REPOSITORY,
+    ROOT,
+    SIBLING,
+    TRUST,
+    World,
+    certificate_entry,
+    load_file,
+    policies,
+    public_state,
+)
+from unit.pki_factory import DAY, NOW, SECOND
+
+HOUR = timedelta(hours=1)
+VALIDATORS = Validators(policy_files.load_fact_schemas(REPOSITORY / "policies"))
+SERVER = "energydip-nonprod.example-energy.co.uk"
+UNTRIED = {"tried": False, "status": 0, "alert": -1}
+REFUSED = {"tried": True, "status": 403, "alert": -1}
+GATEWAYS = [
+    {
+        "name": "edge",
+        "product": "nginx",
+        "hosts": "gateways",
+        "ingress": [
+            {
+                "name": "webhook",
+                "listen": "192.0.2.1:443",
+                "server_name": SERVER,
+                "certificate": NAME,
+                "trust": TRUST,
+                "peers": [{"CN": "energydip-nonprod.dip.example"}],
+                "upstream": "http://127.0.0.1:8080",
+            }
+        ],
+        "egress": [
+            {
+                "name": "api",
+                "listen": "127.0.0.1:8443",
+                "certificate": NAME,
+                "trust": TRUST,
+                "upstream": {"host": "api.dip.example", "address": "192.0.2.2", "port": 443},
+            }
+        ],
+    }
+]
+
+
+def raw(listener: str, chain: Sequence[bytes], **changes: Any) -> dict[str, Any]:
+    """What a host tells of a listener that does everything right."""
+    ingress = listener == "webhook"
+    return {
+        "gateway": "edge",
+        "listener": listener,
+        "direction": "ingress" if ingress else "egress",
+        "server_name": SERVER if ingress else "api.dip.example",
+        "reached": True,
+        "problem": "",
+        "protocols": ["TLSv1.2", "TLSv1.3"] if ingress else ["TLSv1.3"],
+        "protocols_unknown": [],
+        "ciphers": [],
+        "ciphersuites": [],
+        "requested": True,
+        "chain": [base64.b64encode(der).decode() for der in chain],
+        "resumed": [],
+        "anonymous": REFUSED if ingress else UNTRIED,
+        "stranger": REFUSED if ingress else UNTRIED,
+        "refused_here": "",
+        "call_status": -1,
+        **changes,
+    }
+
+
+def scene(world: World, host: dict[str, Any] | None = None, **changes: Any) -> Scene:
+    told = {"groups": ["gateways"], **(host or {})}
+    return Scene(
+        inputs=changes.pop("inputs", world.inputs()),
+        scope="live",
+        name="test",
+        gateways=GATEWAYS,
+        hosts={"gw1": told},
+        **changes,
+    )
+
+
+def judged(collected: Collected, kind: str, name: str) -> dict[str, Outcome]:
+    """How the rules end over a document, which fits its schema."""
+    (document,) = (one for one in collected.documents if one.object == name)
+    assert VALIDATORS.fault(kind, document.facts) == ""
+    found = policies()["mhhs-dip"].evaluate(kind, document.facts)
+    return {one.rule: one.outcome for one in found}
+
+
+def failed(collected: Collected, kind: str, name: str) -> set[str]:
+    outcomes = judged(collected, kind, name)
+    assert Outcome.NOT_EVALUATED not in outcomes.values()
+    return {rule for rule, outcome in outcomes.items() if outcome is Outcome.FAILED}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.crls()
+    return made
+
+
+# -- endpoints -----------------------------------------------------------------------------
+
+
+def chain(**options: Any) -> list[bytes]:
+    return [ISSUING.leaf(**{"san": [SERVER], **options}), ISSUING.der]
+
+
+def api_chain(**options: Any) -> list[bytes]:
+    return chain(cn="api.dip.example", san=["api.dip.example"], **options)
+
+
+def accepted(world: World, leaf: bytes) -> None:
+    """A version whose certificate was accepted, as far as endpoints look."""
+    world.put(certificate_pem=factory.pem(leaf), accepted_yml=public_state.dump({"schema": 1}))
+
+
+def webhook(world: World, shown: Sequence[bytes], **changes: Any) -> set[str]:
+    seen = scene(world, {"endpoints": [raw("webhook", shown, **changes)]})
+    return failed(endpoints.collect(seen), "endpoint", "gw1/edge/webhook")
+
+
+def api(world: World, shown: Sequence[bytes], **changes: Any) -> set[str]:
+    seen = scene(world, {"endpoints": [raw("api", shown, **changes)]})
+    return failed(endpoints.collect(seen), "endpoint", "gw1/edge/api")
+
+
+def test_a_listener_that_serves_what_was_accepted_passes_every_rule(world: World) -> None:
+    shown = chain()
+    accepted(world, shown[0])
+    assert webhook(world, shown) == set()
+
+
+def test_a_far_end_of_the_right_ca_and_name_passes_every_rule(world: World) -> None:
+    assert api(world, api_chain()) == set()
+
+
+WRONG = {
+    "DIP-5.4.2.1-NO-CERT": lambda: chain(public=factory.key("another").public_key()),
+    "DIP-12.3-ISSUER": lambda: [SIBLING.leaf(san=[SERVER]), SIBLING.der],
+    "DIP-12.3-CHAIN": lambda: chain()[:1],
+    "DIP-12.3-NAME": lambda: chain(cn="other.example", san=["other.example"]),
+    "DIP-12.3-EXPIRY": lambda: chain(start=NOW - 9 * DAY, end=NOW - SECOND),
+}
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_what_is_wrong_with_a_presented_certificate_is_found_by_its_rule(
+    world: World, rule: str
+) -> None:
+    assert rule in webhook(world, WRONG[rule]())
+
+
+def test_a_certificate_of_a_stranger_is_described_and_never_trusted(world: World) -> None:
+    found = webhook(world, [FOREIGN.leaf(san=[SERVER]), FOREIGN.der])
+    assert {"DIP-12.3-ISSUER", "DIP-12.3-CHAIN", "DIP-12.3-REVOKED"} <= found
+
+
+def test_a_revoked_certificate_is_found_and_so_is_one_without_an_answer(world: World) -> None:
+    shown = chain()
+    world.crls(issuing=ISSUING.crl(number=9, revoked=[factory.serial(shown[0])]))
+    assert "DIP-12.3-REVOKED" in webhook(world, shown)
+    stale = replace(world.inputs(), now=NOW + 26 * HOUR)
+    seen = scene(world, {"endpoints": [raw("webhook", shown)]}, inputs=stale)
+    assert "DIP-12.3-REVOKED" in failed(endpoints.collect(seen), "endpoint", "gw1/edge/webhook")
+
+
+@pytest.mark.parametrize("shown", [[b""], [b"\x30\x03\x02\x01"], [b"junk", ISSUING.der]])
+def test_bytes_that_are_no_certificate_are_a_fact(world: World, shown: list[bytes]) -> None:
+    assert "DIP-12.3-CHAIN" in webhook(world, shown)
+
+
+def test_a_listener_that_nobody_answers_at_fails_for_that_alone(world: World) -> None:
+    found = webhook(
+        world,
+        [],
+        reached=False,
+        problem="nobody answers",
+        requested=False,
+        anonymous=UNTRIED,
+        stranger=UNTRIED,
+    )
+    assert found == {"DIP-2.3-MTLS"}
+
+
+@pytest.mark.parametrize("status", [0, 500, 502, 503, 504])
+def test_a_wrong_far_end_that_the_gateway_refuses_is_no_finding(world: World, status: int) -> None:
+    wrong = chain(cn="other.example", san=["other.example"])
+    assert api(world, wrong, refused_here="hostname mismatch", call_status=status) == set()
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_wrong_far_end_that_the_gateway_lets_through_is_one(world: World, status: int) -> None:
+    wrong = chain(cn="other.example", san=["other.example"])
+    found = api(world, wrong, refused_here="hostname mismatch", call_status=status)
+    assert found == {"DIP-12.3-NAME"}
+
+
+def test_a_gateway_that_may_call_itself_is_no_stranger_to_itself(world: World) -> None:
+    shown = chain()
+    accepted(world, shown[0])
+    own = [{**GATEWAYS[0], "ingress": [{**GATEWAYS[0]["ingress"][0], "peers": [{"CN": SERVER}]}]}]
+    let_in = {"tried": True, "status": 200, "alert": -1}
+    told = {"endpoints": [raw("webhook", shown, stranger=let_in)]}
+    seen = replace(scene(world, told), gateways=own)
+    assert failed(endpoints.collect(seen), "endpoint", "gw1/edge/webhook") == set()
+
+
+def test_a_host_that_was_not_asked_leaves_its_listeners_declared(world: World) -> None:
+    seen = endpoints.collect(scene(world, {"problem": "unreachable"}))
+    assert {one.object for one in seen.declarations} == {"gw1/edge/webhook", "gw1/edge/api"}
+    assert seen.documents == ()
+
+
+def test_a_gateway_that_no_host_has_leaves_its_listeners_declared(world: World) -> None:
+    seen = endpoints.collect(replace(scene(world), hosts={}))
+    assert {one.object for one in seen.declarations} == {
+        "gateways/edge/webhook",
+        "gateways/edge/api",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "covered"),
+    [
+        ("a.example", "A.example.", True),
+        ("*.dip.example", "api.dip.example", True),
+        ("*.dip.example", "a.b.dip.example", False),
+        ("*.dip.example", "dip.example", False),
+        ("*.example", "dip.example", False),
+        ("a*.dip.example", "api.dip.example", False),
+        ("b.example", "a.example", False),
+    ],
+)
+def test_a_wildcard_stands_for_one_whole_label(name: str, server: str, covered: bool) -> None:
+    assert presented.covers(name, server) is covered
+
+
+# -- OCSP ----------------------------------------------------------------------------------
+
+
+def test_a_responder_that_does_not_answer_leaves_the_question_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def silent(url: str, _patience: download.Patience, **options: Any) -> bytes:
+        asked.append(url)
+        assert options["body"]
+        raise download._fetch_error(url, TimeoutError("timed out"), 1, True)
+
+    monkeypatch.setattr(ocsp_query, "download", silent)
+    monkeypatch.setattr(ocsp_query, "responders", lambda _leaf: ("http://ocsp.example/",))
+    shown = chain()
+    accepted(world, shown[0])
+    assert webhook(world, shown) == {"DIP-3.6.1-OCSP"}
+    assert asked == ["http://ocsp.example/"]
+
+
+@pytest.mark.parametrize(
+    ("status", "rules"),
+    [
+        (OCSPCertStatus.GOOD, set()),
+        (OCSPCertStatus.REVOKED, {"DIP-3.6.1-OCSP"}),
+        (OCSPCertStatus.UNKNOWN, {"DIP-3.6.1-OCSP"}),
+    ],
+)
+def test_what_a_responder_answers_is_judged_like_any_other_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: OCSPCertStatus, rules: set[str]
+) -> None:
+    shown = chain()
+    accepted(world, shown[0])
+    answer = ISSUING.ocsp(shown[0], status)
+    monkeypatch.setattr(ocsp_query, "download", lambda *_a, **_k: answer)
+    monkeypatch.setattr(ocsp_query, "responders", lambda _leaf: ("http://ocsp.example/",))
+    assert webhook(world, shown) == rules
+
+
+def test_no_responder_of_an_unverified_certificate_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_arguments: Any, **_options: Any) -> bytes:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(ocsp_query, "download", never)
+    monkeypatch.setattr(ocsp_query, "responders", lambda _leaf: ("http://evil.example/",))
+    assert "DIP-12.3-CHAIN" in webhook(world, [FOREIGN.leaf(san=[SERVER]), FOREIGN.der])
+
+
+# -- CRL sets ------------------------------------------------------------------------------
+
+
+def controller(world: World, now: Any = NOW) -> set[str]:
+    seen = scene(world, inputs=replace(world.inputs(), now=now))
+    return failed(crls.collect(seen), "crl", f"controller/{TRUST}")
+
+
+def on_host(world: World, kept: bytes, fetched: Any = NOW, **changes: Any) -> set[str]:
+    digest = hashlib.sha256(kept).hexdigest()
+    told = {
+        "trust": TRUST,
+        "problem": "",
+        "sha256": digest,
+        "size": len(kept),
+        "pem": kept.decode(),
+        "poll": {"fetched_at": public_state.iso(fetched), "next_update": "", "set": digest[:16]},
+        **changes,
+    }
+    return failed(crls.collect(scene(world, {"crls": [told]})), "crl", f"gw1/{TRUST}")
+
+
+def both(issuing: bytes, root: bytes) -> bytes:
+    return revocation.to_pem(issuing) + revocation.to_pem(root)
+
+
+def test_a_fresh_and_whole_cache_passes_every_rule(world: World) -> None:
+    assert controller(world) == set()
+
+
+def test_a_cache_older_than_a_day_is_found_by_its_age_although_its_crls_are_valid(
+    world: World,
+) -> None:
+    lasting = {"end": NOW + 9 * DAY}
+    world.crls(issuing=ISSUING.crl(**lasting), root=ROOT.crl(**lasting))
+    assert controller(world, NOW + 25 * HOUR) == {"DIP-3.5.2.6-CRL-TTL"}
+
+
+def test_an_empty_cache_fails_whatever_needs_a_crl(tmp_path: Path) -> None:
+    assert controller(World(tmp_path)) == {
+        "DIP-3.5.2.5-RP-CHECK",
+        "DIP-12.6.2-ENTIRE",
+        "DIP-3.5.2.6-CRL-TTL",
+        "DIP-3.6.1-POLL",
+    }
+
+
+def test_a_crl_past_its_end_is_found_on_the_controller(world: World) -> None:
+    assert "DIP-3.5.2.5-RP-CHECK" in controller(world, NOW + 90 * DAY)
+
+
+def test_the_set_that_the_controller_fetched_last_passes_on_a_host(world: World) -> None:
+    kept = crl_cache.load(
+        world.inputs().trust[TRUST], world.cache, now=NOW, max_age=timedelta(hours=24)
+    )
+    assert on_host(world, kept.pem) == set()
+    assert on_host(world, kept.pem, pem="") == set()
+
+
+@pytest.mark.parametrize(
+    ("pem", "rule"),
+    [
+        (both(ISSUING.crl(number=1), ROOT.crl()), "DIP-3.6.1-POLL"),
+        (revocation.to_pem(ROOT.crl()), "DIP-12.6.2-ENTIRE"),
+        (both(FOREIGN.crl(), ROOT.crl()), "DIP-3.5.2.5-RP-CHECK"),
+        (both(ISSUING.crl(signer=factory.key("thief")), ROOT.crl()), "DIP-3.5.2.5-RP-CHECK"),
+        (both(ISSUING.crl(start=NOW - 9 * DAY, end=NOW - SECOND), ROOT.crl()),
+         "DIP-3.5.2.5-RP-CHECK"),
+        (b"", "DIP-3.5.2.5-RP-CHECK"),
+        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "DIP-3.5.2.5-RP-CHECK"),
+    ],
+)  # fmt: skip
+def test_another_set_on_a_host_is_found(world: World, pem: bytes, rule: str) -> None:
+    world.crls(issuing=ISSUING.crl(number=5), root=ROOT.crl())
+    assert rule in on_host(world, pem)
+
+
+def test_a_host_whose_last_delivery_is_old_is_found(world: World) -> None:
+    assert "DIP-3.5.2.6-CRL-TTL" in on_host(world, b"x", fetched=NOW - 25 * HOUR)
+    assert "DIP-3.5.2.6-CRL-TTL" in on_host(
+        world, b"x", poll={"fetched_at": "soon", "next_update": "", "set": ""}
+    )
+
+
+# -- hosts ---------------------------------------------------------------------------------
+
+CLOCK = {"problem": "", "synchronised": True, "offset_seconds": 0.0, "max_error_seconds": 0.1}
+LOG = {"log": "/var/log/x.log", "live_days": 92, "bound_by": "test"}
+HOST = {"clock": CLOCK, "logs": [LOG], "log_archive": {"days": 365, "place": "test"}}
+
+
+def host(world: World, told: dict[str, Any], **changes: Any) -> Collected:
+    return hosts.collect(scene(world, told, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({}, set()),
+        ({"clock": {**CLOCK, "synchronised": False}}, {"DIP-2.3-TIME"}),
+        ({"clock": None}, {"DIP-2.3-TIME"}),
+        ({"logs": []}, {"DIP-2.3-LOG-RETENTION"}),
+        ({"logs": [LOG, {**LOG, "live_days": 30}]}, {"DIP-2.3-LOG-RETENTION"}),
+        ({"log_archive": {}}, {"DIP-2.3-LOG-RETENTION"}),
+        ({"log_archive": {"days": "a year"}}, {"DIP-2.3-LOG-RETENTION"}),
+        ({"log_archive": {"days": "365"}}, set()),
+    ],
+)
+def test_a_host_is_judged_by_its_clock_and_its_logs(
+    world: World, changes: dict[str, Any], rules: set[str]
+) -> None:
+    assert failed(host(world, {**HOST, **changes}), "host", "gw1") == rules
+
+
+def test_a_stand_in_for_the_clock_is_used_and_marked(world: World) -> None:
+    adrift = {**HOST, "clock": {**CLOCK, "synchronised": False}}
+    stand_ins = {"host": {"reason": "no clock here", "clock": {**CLOCK}}}
+    seen = host(world, adrift, stand_ins=stand_ins)
+    assert failed(seen, "host", "gw1") == set()
+    assert [one.stand_in for one in seen.documents] == ["no clock here"]
+
+
+def test_a_host_that_was_not_asked_is_declared_without_facts(world: World) -> None:
+    seen = host(world, {"problem": "unreachable"})
+    assert [one.object for one in seen.declarations] == ["gw1"]
+    assert seen.documents == ()
+
+
+# -- domains -------------------------------------------------------------------------------
+
+VALUE = "_globalsign-domain-verification=abc"
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> World:
+    return World(tmp_path, certificates=[certificate_entry(domain_txt=VALUE)])
+
+
+def test_only_an_entry_that_tells_the_value_has_its_domain_looked_up(world: World) -> None:
+    assert domains.collect(scene(world)).declarations == ()
+
+
+@pytest.mark.parametrize(
+    ("records", "rules"),
+    [
+        ({"example-energy.co.uk": [VALUE]}, set()),
+        ({"example-energy.co.uk": ["v=spf1"]}, {"DIP-5.4.4.1-DOMAIN"}),
+        ({}, {"DIP-5.4.4.1-DOMAIN"}),
+    ],
+)
+def test_a_stand_in_for_the_dns_is_used_and_marked(
+    named: World, records: dict[str, list[str]], rules: set[str]
+) -> None:
+    stand_ins = {"dns": {"reason": "no such domain", "records": records}}
+    seen = domains.collect(scene(named, stand_ins=stand_ins))
+    assert failed(seen, "dns", NAME) == rules
+    assert [one.stand_in for one in seen.documents] == ["no such domain"]
+
+
+class Strings:
+    def __init__(self, *strings: bytes) -> None:
+        self.strings = strings
+
+
+@pytest.mark.parametrize(
+    ("answer", "rules", "problem"),
+    [
+        ([Strings(VALUE[:9].encode(), VALUE[9:].encode())], set(), ""),
+        ([Strings(b"\x1b[2J\xff")], {"DIP-5.4.4.1-DOMAIN"}, ""),
+        (dns.resolver.NXDOMAIN(), {"DIP-5.4.4.1-DOMAIN"}, "there is no such name"),
+        (dns.exception.Timeout(), {"DIP-5.4.4.1-DOMAIN"}, "no answer: Timeout"),
+        (OSError(), {"DIP-5.4.4.1-DOMAIN"}, "no answer: OSError"),
+    ],
+)
+def test_the_systems_resolver_is_asked_and_its_answer_is_a_fact(
+    named: World, monkeypatch: pytest.MonkeyPatch, answer: Any, rules: set[str], problem: str
+) -> None:
+    class Resolver:
+        def resolve(self, name: str, kind: str, lifetime: float) -> Any:
+            assert (name, kind) == ("example-energy.co.uk", "TXT")
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(dns.resolver, "Resolver", Resolver)
+    seen = domains.collect(scene(named))
+    assert failed(seen, "dns", NAME) == rules
+    (document,) = seen.documents
+    assert document.facts["problem"] == problem
+    assert document.stand_in == ""
+    assert all(value.isprintable() for value in document.facts["values"])
+
+
+# -- what the playbook hands over ----------------------------------------------------------
+
+SEEN = load_file("filter_plugins/pki_seen.py").FilterModule().filters()["pki_seen_hosts"]
+
+
+def test_every_host_is_handed_over_whether_it_told_something_or_not() -> None:
+    hostvars = {
+        "gw1": {"group_names": ["gateways"], "verify_host_facts": {"host": {"releases": []}}},
+        "gw2": {"group_names": ["gateways"], "verify_host_facts": {"msg": "unreachable"}},
+        "gw3": {"group_names": []},
+    }
+    told = SEEN(list(hostvars), hostvars)
+    assert told["gw1"] == {"groups": ["gateways"], "problem": "", "releases": []}
+    assert told["gw2"]["problem"] == "unreachable"
+    assert told["gw3"]["problem"]
+    assert json.dumps(told)
