@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from . import check_run, collecting, inventory_files, policy_cases, policy_files
@@ -24,8 +25,8 @@ from .reports import console, explain, files
 from .shipped import DIRECTORY
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The program; returns its exit code."""
+def main(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
+    """The program; returns its exit code. ``now`` is for tests of what time does."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if not (options.inventory or options.facts or options.explain):
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A terminal without our letters shows "?"; the exit code must not depend on it.
             stream.reconfigure(errors="replace")
     try:
-        status, text = _explained(options) if options.explain else _checked(options)
+        status, text = _explained(options) if options.explain else _checked(options, now)
     except Exception as exc:
         status, text = Status.FAULT, _fault(_known(exc), options.report_dir)
     return _told(status, text)
@@ -55,13 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _checked(options: argparse.Namespace) -> tuple[Status, str]:
+def _checked(options: argparse.Namespace, now: datetime | None) -> tuple[Status, str]:
     if options.facts:
-        collected = check_run.saved(options.facts)
+        collected, policies = check_run.saved(options.facts), None
     else:
-        collected = collecting.collect(check_run.scene(options.inventory, options.policies))
+        scene = check_run.scene(options.inventory, options.policies, now)
+        collected, policies = collecting.collect(scene), scene.inputs.policies
     result = check_run.judge(
-        collected, options.policies, inventory=options.inventory, level=options.level
+        collected,
+        options.policies,
+        policies=policies,
+        inventory=options.inventory,
+        level=options.level,
+        now=now,
     )
     if options.report_dir:
         files.write(options.report_dir, result, collected)

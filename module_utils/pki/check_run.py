@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .checking import Result
 from .documents import Collected, Validators
 from .errors import PkiError
 from .facts.scene import Scene
+from .policy import Policy
 from .waivers import Waiver
 
 #: Facts of many certificates with their chains; more is not read into memory.
@@ -83,6 +85,7 @@ def judge(
     collected: Collected,
     policy_dir: Path,
     *,
+    policies: Mapping[str, Policy] | None = None,
     inventory: Path | None = None,
     level: str = checking.DEFAULT_LEVEL,
     now: datetime | None = None,
@@ -90,6 +93,7 @@ def judge(
     """Judge what was collected by the policies it names, with their overlays and waivers.
 
     ``inventory`` is where ``policy/`` and ``waivers.yml`` are looked up; None for neither.
+    ``policies`` spares the loading to whoever has loaded the same ones already.
 
     Raises:
         PkiError: a policy, overlay or waiver that cannot be used.
@@ -98,7 +102,8 @@ def judge(
     overlays = None if inventory is None else inventory / policy_files.OVERLAYS
     names = {one.policy for one in collected.declarations}
     schemas = policy_files.load_fact_schemas(policy_dir)
-    policies = policy_files.load_policies(policy_dir, names, overlays, moment)
+    if policies is None:
+        policies = policy_files.load_policies(policy_dir, names, overlays, moment)
     return checking.check(
         policies,
         collected,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def write(world: World, **changes: Any) -> Path:
     folder = world.base / "group_vars" / "all"
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in {**variables(world), **changes}.items():
-        text = yaml.safe_dump({name: value}, sort_keys=False)
+        copied = json.loads(json.dumps(value))  # what is the same object would become an alias
+        text = yaml.safe_dump({name: copied}, sort_keys=False)
         (folder / f"{name}.yml").write_text(
             f"# SPDX-License-Identifier: GPL-3.0-or-later\n---\n{text}"
         )

@@ -153,11 +153,12 @@ def _path(node: cel_tree.Node, scope: Scope) -> tuple[str, ...]:
 def _described(schema: Mapping[str, Any], path: Sequence[str]) -> str:
     """What a facts schema says of a field."""
     node: Any = schema
+    told = ""
     for step in path:
         node = node.get("items", {}) if step == "[]" else node.get("properties", {}).get(step, {})
-        if not node and step != path[-1]:
-            break
-    return str(node.get("description", "")) or "see the facts' schema"
+        # An item of a list of words is described with the list.
+        told = str(node.get("description", "")) or (told if step == "[]" else "")
+    return told or "see the facts' schema"
 
 
 def _field(label: str, text: str) -> Iterator[str]:
