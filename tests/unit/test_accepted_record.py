@@ -117,7 +117,9 @@ def test_remarks_are_the_failed_findings_that_do_not_refuse(world: World) -> Non
     assert isinstance(remarks, list)
     assert [remark.partition(":")[0] for remark in remarks] == [
         "DIP-7.1.2-RSA4096",
+        "DIP-3.6.1-OCSP",
         "DIP-6.2-CA-4096",
+        "DIP-3.5.2.5-CDP",
     ]
     assert remarks[0].endswith("(found 2048 bits)")
 

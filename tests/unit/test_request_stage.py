@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki import csr, public_state, request_stage
 from pki.errors import PkiError
+from pki.facts import certificates
+from pki.facts.scene import Scene
+from pki.policy import Outcome
 from pki.stores.base import KeyRecord, KeyVersion
 from unit import pki_factory as factory
 from unit.controller_world import NAME, World, load_file, tree, whole
@@ -222,6 +225,34 @@ def test_a_subject_that_does_not_arrive_in_the_request_is_refused(
     with pytest.raises(PkiError) as caught:
         build(world, SoftwareStore())
     assert caught.value.rule == "DIP-6.1.2-ORG"
+
+
+def test_what_the_stage_wrote_passes_every_rule_once_it_is_committed(world: World) -> None:
+    written = build(world, SoftwareStore())
+    public_state.write(written.directory, written.contents)
+    (document,) = certificates.collect(Scene(world.inputs(), "offline", "nonprod")).documents
+    findings = world.inputs().policies[document.policy].evaluate("request", document.facts)
+    assert {one.rule: one.outcome for one in findings if not one.passed} == {}
+    assert document.facts["submission"]["submitters"] == ["Ada Admin"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "rule"),
+    [
+        (lambda text: text.replace(b"Ada Admin", b"Eve Else"), "DIP-5.4.3-ROLES"),
+        (lambda text: text.replace(b"Example Energy Ltd", b"Else Ltd"), "DIP-12.2-11-NAME"),
+        (lambda text: text.replace(b"-----BEGIN", b"> -----BEGIN"), "DIP-6.1.2-PORTAL-ONLY"),
+    ],
+)
+def test_a_submission_text_that_somebody_edited_is_found(
+    world: World, edit: Callable[[bytes], bytes], rule: str
+) -> None:
+    written = build(world, SoftwareStore())
+    text = edit(written.contents["submission.txt"])
+    public_state.write(written.directory, {**written.contents, "submission.txt": text})
+    (document,) = certificates.collect(Scene(world.inputs(), "offline", "nonprod")).documents
+    findings = world.inputs().policies[document.policy].evaluate("request", document.facts)
+    assert rule in {one.rule for one in findings if one.outcome is Outcome.FAILED}
 
 
 # --- the module that writes -----------------------------------------------------------------
