@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 MAXIMUM_BYTES = 4 * 1024 * 1024
+DEEPEST = 100
 Path = tuple[str | int, ...]
 
 
@@ -68,9 +69,7 @@ def load(text: str) -> Marked:
     loader = None
     try:
         loader = _Loader(text)
-        for token in yaml.parse(text, Loader=_Loader):
-            if isinstance(token, yaml.AliasEvent):
-                raise _at(token, "an alias, which this file may not have")
+        refuse_unbounded(text)
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
         value = None if node is None else _value(loader, node, (), lines)
@@ -86,6 +85,28 @@ def load(text: str) -> Marked:
         if loader is not None:
             loader.dispose()
     return Marked(value, lines)
+
+
+def refuse_unbounded(text: str | bytes) -> None:
+    """Refuse YAML that unfolds: aliases, and values inside values more than a hundred deep.
+
+    Looked at event by event, because building such a value is what does the harm: a few lines of
+    aliases fill any memory, and depth overflows the C stack of the fast parser.
+
+    Raises:
+        Unreadable: with the line.
+        yaml.YAMLError: not YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise _at(event, "an alias, which this file may not have")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEEPEST:
+                raise _at(event, f"more than {DEEPEST} values inside each other")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _at(node: Any, problem: str) -> Unreadable:

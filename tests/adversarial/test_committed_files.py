@@ -61,6 +61,7 @@ TEXTS: dict[str, bytes] = {
     "itself": b"schema: 1\nkey: &k {spki_sha256: *k}\n",
     "brackets": b"schema: 1\na: " + b"[" * 20_000,
     "braces": b"{" * 20_000,
+    "lists of lists": b"- " * 30_000 + b"a",
     "indents": b"schema: 1\n" + b"".join(b" " * i + b"a:\n" for i in range(300)),
     "python object": b"schema: !!python/object/apply:os.system ['id']\n",
     "python name": b"schema: 1\nserial: !!python/name:os.system\n",

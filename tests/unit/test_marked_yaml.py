@@ -93,6 +93,9 @@ REFUSED = {
     "a tab": ("a:\n\tb: 1\n", 2, ""),
     "a wrong indent": ("a: 1\n  b: 2\n", 2, ""),
     "a control character": ("a: \x07\n", 0, ""),
+    "lists in lists without end": ("- " * 60_000 + "a", 1, "more than 100 values"),
+    "maps in maps without end": ("{a: " * 9_000 + "1" + "}" * 9_000, 1, "more than 100 values"),
+    "brackets that are never closed": ("[" * 60_000, 1, "more than 100 values"),
     "no number after all": ("a: !!int text\n", 1, "no value"),
 }
 

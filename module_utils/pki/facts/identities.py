@@ -46,10 +46,11 @@ class Place:
 
 @dataclass(slots=True)
 class Seen:
-    """What the places hold together."""
+    """What the places hold together; ``own`` are the versions of the inventory that is judged."""
 
     uses: dict[Identity, Uses] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    own: list[Committed] = field(default_factory=list)
 
 
 def look(places: Iterable[Place]) -> Seen:
@@ -72,6 +73,8 @@ def _look_at(place: Place, name: str, seen: Seen) -> None:
         environment_class = place.class_of(one)
         if environment_class is None:
             continue
+        if not place.inventory:
+            seen.own.append(one)
         identities = _identities(one)
         if not (identities and environment_class):
             seen.unreadable.append(f"{shown}{one.label}")

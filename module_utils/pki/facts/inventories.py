@@ -10,7 +10,7 @@ from typing import Any
 from ..documents import Collected, Declaration, Document
 from ..inventory import Certificate, Organisation
 from ..policy import Policy
-from . import committed, evidence, identities, neighbours
+from . import evidence, identities, neighbours
 from .committed import Committed
 from .scene import Collector, Scene
 
@@ -36,7 +36,8 @@ def _facts(scene: Scene, policy: Policy) -> dict[str, Any]:
     beside = neighbours.of(scene.inputs.base_dir)
     classes = {one.environment_class for one in own}
     seen = identities.look(_places(scene, policy, beside))
-    versions = list(committed.readable(scene.inputs.certificates_dir, (one.name for one in own)))
+    names = {one.name for one in own}
+    versions = [one for one in seen.own if one.name in names]
     return {
         "name": scene.name,
         "environment_classes": sorted(
