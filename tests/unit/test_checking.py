@@ -8,13 +8,14 @@ from datetime import date
 from typing import Any
 
 import pytest
-from pki import collecting
+from pki import collecting, policy_files
 from pki.checking import Result, Status, check
 from pki.documents import Collected, Declaration, Document, Validators
 from pki.errors import PkiError
 from pki.facts.scene import Collector, Scene
 from pki.policy import Finding, Outcome, Place, Policy, Remark
 from pki.waivers import Waiver
+from unit.controller_world import REPOSITORY
 from unit.small_policy import KIND, NAME, POLICY, facts, policy
 
 TODAY = date(2026, 11, 22)
@@ -281,3 +282,31 @@ def test_two_objects_of_one_name_are_a_problem(what: str) -> None:
     seen = collecting.collect(SCENE, [collector(KIND, documents=documents, declared=declared)])
     assert [one["message"] for one in seen.problems] == [f"fact a is {what} more than once"]
     assert (len(seen.declarations), len(seen.documents)) == (1, 1)
+
+
+def collector_files() -> set[str]:
+    folder = REPOSITORY / "module_utils" / "pki" / "facts"
+    return {path.stem for path in folder.glob("*.py") if "\nCOLLECTOR = " in path.read_text()}
+
+
+def test_every_collector_there_is_is_asked() -> None:
+    asked = {one.collect.__module__.rsplit(".", 1)[-1] for one in collecting.COLLECTORS}
+    assert asked == collector_files()
+
+
+#: Their collectors arrive with what makes such objects. Only the API keys' slots may stay.
+NOT_YET = {"api_key", "export", "keystore", "mail", "mesh_client", "message", "revocation_request"}
+
+
+def test_the_kinds_that_nobody_collects_yet_are_known() -> None:
+    schemas = policy_files.load_fact_schemas(REPOSITORY / "policies")
+    assert set(collecting.uncollected_kinds(schemas)) == NOT_YET
+
+
+def test_every_kind_is_collected_by_one_and_known_only_where_its_schema_says() -> None:
+    kinds = [kind for one in collecting.COLLECTORS for kind in one.kinds]
+    assert len(kinds) == len(set(kinds))
+    schemas = policy_files.load_fact_schemas(REPOSITORY / "policies")
+    for kind, scopes in collecting.kind_scopes(schemas).items():
+        assert scopes
+        assert ("offline" in scopes) == (schemas[kind]["x-scope"] == "offline"), kind
