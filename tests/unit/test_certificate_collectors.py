@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pki import policy_files, public_state, shipped
 from pki.documents import Collected, Validators
 from pki.facts import certificates, keys
@@ -312,6 +314,25 @@ def test_host_names_of_the_listeners_that_serve_it_are_told(world: World) -> Non
     facts = documents(certificates.collect(scene(world, gateways=gateways)))[name]
     assert facts["listener_names"] == ["hook.example"]
     assert "DIP-12.3-NAME" in failed("certificate", facts)
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_no_damaged_reply_keeps_the_collectors_from_their_work(
+    world: World, data: st.DataObject
+) -> None:
+    der = bytearray(ISSUING.leaf(serial=77))
+    for _ in range(data.draw(st.integers(1, 3))):
+        der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+    world.request()
+    world.put(reply_txt=bytes(der))
+    for scope in ("offline", "live"):
+        facts = seen(world, scope=scope)
+        assert ("certificate", f"{NAME} v1") in facts
+        assert ("chain", f"{NAME} v1") in facts
+    documents(keys.collect(key_scene(world, v1=stored())))
 
 
 # --- paths and revocation -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from cryptography import x509
 
 from .. import certificate_facts, chain_facts, request_facts, revocation, session
 from ..certificate_facts import PENDING, Revocation
-from ..certs import to_der
+from ..certs import DECODE_ERRORS, to_der
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
 from ..policy import Place
@@ -94,18 +94,29 @@ def _issued(run: _Run, one: Issued) -> Iterator[Document]:
     found, answers = _path(run, one)
     chain_around = _chain_around(run, one, state, answers)
     around = _around(run, one, state, answers[0] if answers else PENDING)
-    if one.leaf is None or found is None:
-        yield _document(
-            "certificate", one, certificate_facts.unreadable(one.problem, around), place
-        )
-        yield _document("chain", one, chain_facts.unreadable(one.problem, chain_around), place)
-        return
     try:
-        facts = certificate_facts.document(one.leaf, around)
-    except PkiError as exc:
-        facts = certificate_facts.unreadable(f"{exc.message}: {exc.found}", around)
-    yield _document("certificate", one, facts, place)
-    yield _document("chain", one, chain_facts.document(found, chain_around), place)
+        certificate, chain = _readable(one, found, around, chain_around)
+    except (PkiError, *DECODE_ERRORS) as exc:
+        problem = f"{exc.message}: {exc.found}" if isinstance(exc, PkiError) else str(exc)
+        certificate = certificate_facts.unreadable(problem, around)
+        chain = chain_facts.unreadable(problem, chain_around)
+    yield _document("certificate", one, certificate, place)
+    yield _document("chain", one, chain, place)
+
+
+def _readable(
+    one: Issued,
+    found: chain_facts.Found | None,
+    around: certificate_facts.Around,
+    chain_around: chain_facts.Around,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of certificate and path; ValueError when there is nothing to read them from."""
+    if one.leaf is None or found is None:
+        raise ValueError(one.problem)
+    return (
+        certificate_facts.document(one.leaf, around),
+        chain_facts.document(found, chain_around),
+    )
 
 
 def _document(kind: str, one: Issued, facts: dict[str, Any], place: Place) -> Document:
