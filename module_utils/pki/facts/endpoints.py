@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -22,6 +23,7 @@ from .scene import Collector, Scene
 KIND = "endpoint"
 #: What a gateway itself answers when it does not trust a far end, or finds none; 0 is no answer.
 _REFUSALS = (0, 500, 502, 503, 504)
+_LONGEST_RUN = timedelta(hours=1)
 _UNTRIED = {"tried": False, "status": 0, "alert": -1}
 
 
@@ -127,8 +129,14 @@ def _ocsp(scene: Scene, listener: Listener, chain: tuple[x509.Certificate, ...])
     except PkiError as exc:
         return {**facts, "why": exc.found}
     pair = [certs.to_der(one) for one in chain[:2]]
-    (status,) = check(pair, (), scene.inputs.now, ocsp=answers)
+    (status,) = check(pair, (), _moment(scene.inputs.now), ocsp=answers)
     return {**facts, "verdict": status.verdict, "why": status.why or status.reason}
+
+
+def _moment(now: datetime) -> datetime:
+    """When an answer came: a responder dates it when it is asked, after the run's own moment."""
+    later = datetime.now(UTC)
+    return later if timedelta(0) <= later - now < _LONGEST_RUN else now
 
 
 COLLECTOR = Collector(kinds=frozenset({KIND}), scopes=frozenset({"live"}), collect=collect)
