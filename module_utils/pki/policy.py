@@ -9,6 +9,7 @@ its kind (``request``, ``certificate``, ...) and ``policy``, the parameters' val
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -184,15 +185,17 @@ class Policy:
     remarks: tuple[Remark, ...] = ()
     _by_kind: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
     _values: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _read: dict[str, dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         kinds: dict[str, list[Rule]] = {}
         for rule in self.rules:
             kinds.setdefault(rule.kind, []).append(rule)
+        values = {name: item.value for name, item in self.parameters.items()}
+        read = {kind: _read_by(some, values) for kind, some in kinds.items()}
         object.__setattr__(self, "_by_kind", {kind: tuple(some) for kind, some in kinds.items()})
-        object.__setattr__(
-            self, "_values", {name: item.value for name, item in self.parameters.items()}
-        )
+        object.__setattr__(self, "_values", values)
+        object.__setattr__(self, "_read", read)
 
     def parameter(self, name: str) -> Any:
         """The value of a parameter; PkiError when the policy has none of that name."""
@@ -266,8 +269,27 @@ class Policy:
         # One context a document and never a dictionary: the engine converts one at every call.
         context = cel.Context(functions=dict(FUNCTIONS))
         context.add_variable(kind, dict(facts))
-        context.add_variable("policy", self._values)
+        context.add_variable("policy", self._read.get(kind, self._values))
         return context
+
+
+_TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
+_PARAMETER = re.compile(r"\bpolicy\b(?:\s*\.\s*(\w+))?")
+
+
+def _read_by(rules: Iterable[Rule], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that some rules name; all of them when one takes ``policy`` otherwise.
+
+    The engine converts what it is given for every document: of ninety parameters, that took
+    longer than to judge a certificate (0.29 ms, measured), and a kind reads a few.
+    """
+    names: set[str] = set()
+    for rule in rules:
+        for program in rule.expressions.values():
+            names.update(_PARAMETER.findall(_TEXT.sub("''", program.source)))
+    if "" in names:
+        return dict(values)
+    return {name: values[name] for name in values if name in names}
 
 
 def refused(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -16,35 +15,13 @@ if __name__ == "__main__":
         sys.path.insert(0, str(Path(__file__).parents[2] / folder))
 
 import pytest
-from pki import policy_cases
-from pki.policy import Policy
-from pki.policy_files import load_policies, load_schema, policy_names, read_text
-from pki.shipped import DIRECTORY
+from policy.case_files import cases, kinds, policies
 from policy.mutants import of_expression, survivors
-
-
-@lru_cache(maxsize=1)
-def policies() -> dict[str, Policy]:
-    return dict(load_policies(DIRECTORY, policy_names(DIRECTORY)))
-
-
-def kinds() -> list[tuple[str, str]]:
-    """Every policy and kind there is a file of rules for."""
-    names = policy_names(DIRECTORY)
-    return [
-        (name, path.stem) for name in names for path in sorted((DIRECTORY / name).glob("*.yml"))
-    ]
 
 
 def unnoticed(name: str, kind: str) -> list[str]:
     """The mutants of a kind's rules that its cases let pass; all of them where it has none."""
-    policy = policies()[name]
-    file = DIRECTORY / "cases" / name / f"{kind}.yml"
-    if not file.is_file():
-        return survivors(policy, kind, ())
-    shown = str(file.relative_to(DIRECTORY.parent))
-    cases = policy_cases.load(shown, read_text(file), load_schema(DIRECTORY), policy)
-    return survivors(policy, kind, cases)
+    return survivors(policies()[name], kind, cases(name, kind))
 
 
 @pytest.mark.parametrize(("name", "kind"), kinds())

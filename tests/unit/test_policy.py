@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -111,6 +112,23 @@ def test_the_expression_that_has_no_words_for_what_it_found_is_not_an_approval()
     policy = small(part=PART.replace("found: string(thing.bits)", "found: thing.absent"))
     (finding,) = [f for f in policy.evaluate("thing", {**FACTS, "bits": 1}) if not f.passed]
     assert finding.outcome is Outcome.NOT_EVALUATED
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "thing.bits >= policy . bits",
+        "thing.bits >= policy['bits']",
+        "'bits' in policy && thing.bits >= policy.bits",
+        "size('policy.days') > 0 && thing.bits >= policy.bits",
+        "'it\\'s policy' != '' && thing.bits >= policy.bits",
+    ],
+)
+def test_a_rule_has_every_parameter_that_it_reads_however_it_is_written(expression: str) -> None:
+    quoted = json.dumps(expression)
+    policy = small(part=PART.replace("thing.bits >= policy.bits", quoted, 1))
+    assert policy.evaluate("thing", FACTS)[0].outcome is Outcome.PASSED
+    assert policy.evaluate("thing", {**FACTS, "bits": 1})[0].outcome is Outcome.FAILED
 
 
 def test_one_prepared_document_serves_rule_after_rule() -> None:
