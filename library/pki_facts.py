@@ -66,7 +66,7 @@ options:
     elements: dict
     default: []
   vault:
-    description: How to reach Vault or OpenBao, as places and never as secrets. See M(pki_plan).
+    description: How to reach Vault or OpenBao, as places and never as secrets.
     type: dict
     default: {}
   hosts:

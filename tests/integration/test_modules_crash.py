@@ -250,6 +250,13 @@ class Arguments:
     def pki_gateway_info(self) -> dict[str, Any]:
         return {"programs": {"nginx": program()}}
 
+    def pki_host_facts(self) -> dict[str, Any]:
+        roots = dict.fromkeys(("release_root", "crl_root", "gateway_root"), str(self.fresh()))
+        return {**roots, "gateways": [self.world.model()]}
+
+    def pki_facts(self) -> dict[str, Any]:
+        return {**self.inputs(), "vault": self.openbao.options("pipeline")}
+
     def pki_firewall(self) -> dict[str, Any]:
         # Checking only: this machine's packet filter is not ours to change.
         rules = "table inet pki {\n}\n"
