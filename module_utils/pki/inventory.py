@@ -30,6 +30,8 @@ _DIP_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _QUOTA_MAX = 1_000_000
+_LONGEST_TEXT = 1000  # facts are bounded, and no name or path of sense is longer
+_LONGEST_KEY = 200
 _T = TypeVar("_T")
 
 
@@ -309,6 +311,13 @@ def _text(raw: Mapping[str, Any], key: str, where: str) -> str:
             repr(value),
             "text without outer spaces",
         )
+    if len(value) > _LONGEST_TEXT:
+        raise _error(
+            f"{where}.{key}",
+            f"`{key}` is too long",
+            f"{len(value)} characters",
+            f"at most {_LONGEST_TEXT} characters",
+        )
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise _error(
             f"{where}.{key}", f"`{key}` holds control characters", repr(value), "printable text"
@@ -334,6 +343,9 @@ _ORGANISATION_FIELDS = (
 
 def _organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Organisation:
     where = f"organisations.yml: organisations.{key}"
+    if len(key) > _LONGEST_KEY or not key.isprintable():
+        wanted = f"at most {_LONGEST_KEY} printable characters"
+        raise _error(where, "the organisation's key is not usable", key, wanted)
     entry = _mapping(raw, where, _ORGANISATION_FIELDS, _ORGANISATION_FIELDS[:3])
     parties = sorted({party for policy in policies.values() for party in policy.parties})
     subject = _mapping(

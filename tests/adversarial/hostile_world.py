@@ -144,7 +144,11 @@ class HostileWorld:
         def pinned(label: str, ca: pki_factory.Authority) -> list[dict[str, Any]]:
             return [{"file": f"ca/{label}.pem", "sha256": ca.sha256, "crl_urls": []}]
 
-        person = {"name": "A", "email": "a@a.example", "role": "certificate_admin"}
+        person = {
+            "name": "A", "email": "a@a.example", "role": "certificate_admin",
+            "permanent": True, "left": "2099-01-01",
+        }  # fmt: skip
+        owner = {"name": "O", "accepted": "2026-01-01"}
         return {
             "organisations": {
                 "example-energy": {
@@ -152,6 +156,11 @@ class HostileWorld:
                     "subject": dict(pki_factory.SUBJECT),
                     "roster": [person],
                     "dip_ids": ["1000000001"],
+                    "registered": "2026-01-01",
+                    "vetted": "2026-01-01",
+                    "quota": 3,
+                    "owner": owner,
+                    "dca_account": {"certificate": "ca/account.pem"},
                 }
             },
             "certificates": [
@@ -164,6 +173,7 @@ class HostileWorld:
                     "purposes": ["mtls", "signing"],
                     "key": {"store": "transit", "delivery": "wrapped"},
                     "hosts": "gateways",
+                    "owner": dict(owner),
                 }
             ],
             "trust": {

@@ -11,6 +11,7 @@ import pytest
 from adversarial.hostile_world import (
     LONGEST_MESSAGE,
     NAME,
+    NOW,
     ODD,
     HostileWorld,
     changed,
@@ -21,8 +22,11 @@ from adversarial.hostile_world import (
     without,
 )
 from ansible.errors import AnsibleFilterError
-from pki import gateway, inventory, policy_files, trust_files
+from pki import gateway, inventory, policy_files, session, trust_files
+from pki.documents import Validators
 from pki.errors import PkiError
+from pki.facts import dca_accounts, declarations, rosters
+from pki.facts.scene import Scene
 from unit.lab_imports import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "filter_plugins"))
@@ -91,6 +95,35 @@ def test_every_odd_value_in_the_inventory_is_answered_by_a_sentence(
     count, found = faults(inputs, use)
     assert count > 500
     assert not found, "\n".join(found)
+
+
+def test_what_is_accepted_of_odd_entries_and_people_fits_the_facts(
+    world: HostileWorld, policies: Any
+) -> None:
+    right = world.parameters()
+    inputs = {name: right[name] for name in ("organisations", "certificates")}
+    validators = Validators(policy_files.load_fact_schemas(REPOSITORY / "policies"))
+    wrong: list[str] = []
+    judged = 0
+
+    def use(variant: dict[str, Any]) -> None:
+        nonlocal judged
+        parts = {name: variant.get(name) for name in inputs}
+        declared = inventory.load(**parts, trust=right["trust"], policies=policies)
+        state = world.base / "certificates"
+        known = session.Inputs(declared, policies, {}, state, world.base, NOW, base_dir=world.base)
+        seen = Scene(inputs=known, scope="offline", name="odd")
+        for collector in (declarations, rosters, dca_accounts):
+            for document in collector.collect(seen).documents:
+                judged += 1
+                wrong.append(validators.fault(document.kind, document.facts))
+
+    use(inputs)
+    count, found = faults(inputs, use)
+    assert not found, "\n".join(found)
+    assert not list(filter(None, wrong))
+    assert count > 500
+    assert judged > 100
 
 
 def test_every_odd_value_of_a_gateway_is_answered_by_a_sentence(
