@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 
+from . import fast_schema
 from .errors import PkiError
 from .policy import NOWHERE, Place
 
@@ -161,6 +162,7 @@ class Validators:
         self._validators = {
             kind: jsonschema.Draft202012Validator(schema) for kind, schema in schemas.items()
         }
+        self._fast = {kind: fast_schema.prepared(schema) for kind, schema in schemas.items()}
 
     @property
     def kinds(self) -> Iterable[str]:
@@ -172,7 +174,8 @@ class Validators:
         validator = self._validators.get(kind)
         if validator is None:
             return f"there is no schema for {kind} facts"
-        if validator.is_valid(facts):
+        fast = self._fast[kind]
+        if (fast is not None and fast(facts)) or validator.is_valid(facts):
             return ""
         error = jsonschema.exceptions.best_match(validator.iter_errors(facts))
         path = ".".join(str(part) for part in error.absolute_path) if error else ""

@@ -50,6 +50,8 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def columns(text: str) -> int:
     """Columns of a terminal that a text takes: two for wide characters, none for accents."""
+    if text.isascii():
+        return len(text)
     return sum(
         0
         if unicodedata.combining(character)

@@ -33,6 +33,7 @@ FLOORS = (
         "days",
         "cel_tree",
         "cel_text",
+        "fast_schema",
     ),
     (
         "vault_settings",

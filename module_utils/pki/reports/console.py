@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from ..checking import PENDING, Result, Status, Verdict
@@ -14,6 +14,7 @@ from .order import Judged, by_object, headline, stand_ins
 
 WIDTH = 100
 _LABEL = 10
+_NAMED = 10
 _RED, _GREEN, _YELLOW, _BOLD, _PLAIN = "31", "32", "33", "1", ""
 _COLOURS = {
     Outcome.FAILED: _RED,
@@ -149,13 +150,12 @@ def _end(result: Result, paint: _Paint) -> Iterator[str]:
     yield from rest
 
 
-def _pending(objects: Iterable[str]) -> Iterator[str]:
-    names = ", ".join(map(shown, objects))
-    if names:
-        text = (
-            f"{PENDING}: {names}. No CRL was at hand: by this verdict nothing of it may be deployed"
-        )
-        yield from wrapped(text, WIDTH, 2)
+def _pending(objects: Sequence[str]) -> Iterator[str]:
+    if objects:
+        names = ", ".join(map(shown, objects[:_NAMED]))
+        more = f" and {len(objects) - _NAMED} more" if len(objects) > _NAMED else ""
+        end = "no CRL was at hand: by this verdict nothing of it may be deployed"
+        yield from wrapped(f"{PENDING}: {names}{more}; {end}", WIDTH, 2)
 
 
 def _word(outcome: Outcome) -> str:

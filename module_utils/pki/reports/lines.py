@@ -15,19 +15,25 @@ def wrapped(text: str, width: int, indent: int) -> list[str]:
 
     Broken between words, and inside a word only when it is wider than a line. At least one line.
     """
-    lines = [""]
+    lines, used = [""], 0
     for word in text.split(" "):
         for part in _parts(word, width - indent):
-            line = f"{lines[-1]} {part}" if lines[-1].strip() else lines[-1] + part
-            if columns(line) <= width:
-                lines[-1] = line
+            size = columns(part)
+            gap = " " if lines[-1].strip() else ""
+            if used + len(gap) + size <= width:
+                lines[-1] += gap + part
+                used += len(gap) + size
             else:
                 lines.append(" " * indent + part)
+                used = indent + size
     return lines
 
 
 def _parts(word: str, width: int) -> Iterator[str]:
     """A word in pieces that fit a line."""
+    if columns(word) <= width:
+        yield word
+        return
     piece, size = "", 0
     for character in word:
         wide = columns(character)

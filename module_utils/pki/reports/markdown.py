@@ -90,7 +90,7 @@ def _counts(result: Result) -> list[str]:
 def _notes(result: Result) -> list[str]:
     notes = [f"- not judged: {plain(one.kind)}: {plain(one.reason)}" for one in result.not_judged]
     if result.pending:
-        names = ", ".join(result.pending)
+        names = ", ".join(result.pending)  # cut to a sensible length with every other text
         notes.append(f"- {PENDING}, never deployable by this verdict: {plain(names)}")
     return notes + [f"- {plain(line)}" for line in stand_ins(result)]
 

@@ -59,8 +59,20 @@ def fault(errors: Iterable[Mapping[str, str]]) -> str:
 
 
 def text(value: Mapping[str, Any]) -> str:
-    """JSON as our files hold it."""
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    """JSON as our files hold it: an item of a list of the document a line, and fast to write."""
+    fields = [f"{_json(name)}: {_lines(field)}" for name, field in value.items()]
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _json(value)
+    return "[\n" + ",\n".join(map(_json, value)) + "\n]"
+
+
+def _json(value: Any) -> str:
+    # With an indent the library would leave its fast encoder (measured: six times as long).
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _counts(counts: Mapping[Outcome, int]) -> dict[str, int]:
