@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import der
+from . import der, names
 
 # What a hostile or damaged certificate makes the library raise when a part is first read.
 DECODE_ERRORS = (
@@ -51,6 +51,22 @@ def name_bytes(certificate: x509.Certificate, field: str) -> bytes:
         return name.public_bytes()
     except DECODE_ERRORS:
         return b"unreadable:" + field.encode() + to_der(certificate)
+
+
+def subject_of(certificate: x509.Certificate) -> str:
+    """Whom a certificate names, for messages; the name may be damaged and is read only now."""
+    try:
+        return names.display(certificate.subject)
+    except DECODE_ERRORS:
+        return "(unreadable name)"
+
+
+def issuer_of(certificate: x509.Certificate) -> str:
+    """Whom a certificate names as its issuer, for messages."""
+    try:
+        return names.display(certificate.issuer)
+    except DECODE_ERRORS:
+        return "(unreadable name)"
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

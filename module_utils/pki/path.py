@@ -21,10 +21,12 @@ from .certs import (
     check_signature_octets,
     in_seconds,
     issued_by,
+    issuer_of,
     name_bytes,
     sha256,
     short,
     stamp,
+    subject_of,
     to_der,
 )
 from .errors import PkiError
@@ -310,7 +312,7 @@ def _within(certificate: x509.Certificate, now: datetime) -> bool:
 
 def _expiry_error(certificate: x509.Certificate, now: datetime) -> PkiError:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    name = names.display(certificate.subject)
+    name = subject_of(certificate)
     ended = now > end
     found = f"ended on {stamp(end)}" if ended else f"begins on {stamp(start)}"
     return PkiError(
@@ -333,23 +335,21 @@ def _no_path(leaf: x509.Certificate, pool: Chain, anchors: Sequence[x509.Certifi
             break
         top = above
         seen.add(sha256(top))
-    pinned = ", ".join(
-        f"{names.display(anchor.subject)} ({short(sha256(anchor))})" for anchor in anchors[:4]
-    )
+    pinned = ", ".join(f"{subject_of(anchor)} ({short(sha256(anchor))})" for anchor in anchors[:4])
     return _chain_error(leaf, _dead_end(top), f"a path to a pinned anchor: {pinned}")
 
 
 def _dead_end(top: x509.Certificate) -> str:
-    name = names.display(top.subject)
+    name = subject_of(top)
     if name_bytes(top, "subject") == name_bytes(top, "issuer"):
         return f"the chain ends at {name} ({short(sha256(top))}), which is not a pinned anchor"
-    issuer = names.display(top.issuer)
+    issuer = issuer_of(top)
     return f"{name} was issued by {issuer}: no such CA, or not with this key, is in the reply"
 
 
 def _chain_error(leaf: x509.Certificate, found: str, expected: str) -> PkiError:
     return PkiError(
-        f"the certificate of {names.display(leaf.subject)} has no valid path to a pinned anchor",
+        f"the certificate of {subject_of(leaf)} has no valid path to a pinned anchor",
         rule=RULE_CHAIN,
         found=found,
         expected=expected,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import certificate_facts, chain_facts, names, path, revocation
 from . import csr as requests
-from .certs import DECODE_ERRORS, in_seconds, sha256, short, to_der
+from .certs import DECODE_ERRORS, in_seconds, sha256, short, subject_of, to_der
 from .errors import PkiError
 from .expectation import Expectation as Expectation
 from .reading import read as read
@@ -216,7 +216,7 @@ def _with_key(
         else f"{several} certificate belongs to another key"
     )
     digests = ", ".join(
-        f"{short(hashlib.sha256(_spki(one)).hexdigest())} ({names.display(one.subject)})"
+        f"{short(hashlib.sha256(_spki(one)).hexdigest())} ({subject_of(one)})"
         for one in certificates[:4]
     )
     more = f" and {len(certificates) - 4} more" if len(certificates) > 4 else ""
@@ -264,11 +264,10 @@ def _check_issuer(chain: path.Chain, trust: Trust) -> None:
     if not allowed or sha256(issuer) in allowed:
         return
     raise PkiError(
-        f"the certificate of {names.display(chain[0].subject)} was issued by a CA that is not "
-        "allowed to",
+        f"the certificate of {subject_of(chain[0])} was issued by a CA that is not allowed to",
         rule=RULE_ISSUER,
-        found=f"issuing CA {names.display(issuer.subject)} ({short(sha256(issuer))}), under "
-        f"the same anchor {names.display(chain[-1].subject)}",
+        found=f"issuing CA {subject_of(issuer)} ({short(sha256(issuer))}), under "
+        f"the same anchor {subject_of(chain[-1])}",
         expected="issuing CA " + " or ".join(short(one) for one in sorted(allowed)),
         where=f"certificate {short(sha256(chain[0]))}",
         next_step="get the certificate from the DCA's portal; if the DCA has a new issuing CA, "
@@ -322,7 +321,7 @@ def _backstop(leaf: x509.Certificate) -> None:
     usage = _extension(leaf, x509.KeyUsage)
     if (constraints is not None and constraints.ca) or (usage is not None and usage.key_cert_sign):
         raise PkiError(
-            f"the certificate of {names.display(leaf.subject)} is a CA certificate",
+            f"the certificate of {subject_of(leaf)} is a CA certificate",
             rule=path.RULE_CHAIN,
             found="basicConstraints CA:TRUE or the key usage keyCertSign",
             expected="an end entity certificate",

@@ -31,10 +31,12 @@ from .certs import (
     DECODE_ERRORS,
     check_signature_octets,
     in_seconds,
+    issuer_of,
     name_bytes,
     sha256,
     short,
     stamp,
+    subject_of,
 )
 from .errors import PkiError
 
@@ -246,7 +248,7 @@ def verify_crl(crl_bytes: bytes, issuer_cert_der: bytes, now: datetime) -> CrlIn
             f"the CRL of {crl.issuer_name} cannot be used: it {fault}",
             rule=RULE,
             found=f"{crl.describe()}; it {fault}",
-            expected=f"a complete CRL signed by {names.display(issuer.subject)} "
+            expected=f"a complete CRL signed by {subject_of(issuer)} "
             f"({short(sha256(issuer))}) and valid on {stamp(moment)}",
             next_step="fetch the CRL again from its distribution point, or drop in the file "
             "the CA publishes",
@@ -317,10 +319,10 @@ def _status(
 def _make_status(certificate: x509.Certificate, answer: ocsp_response.Answer) -> Status:
     unknown = answer.verdict == "unknown"
     return Status(
-        certificate=names.display(certificate.subject),
+        certificate=subject_of(certificate),
         certificate_sha256=sha256(certificate),
         serial=f"{certificate.serial_number:x}",
-        issuer=names.display(certificate.issuer),
+        issuer=issuer_of(certificate),
         verdict=answer.verdict,
         when=answer.when,
         reason=answer.reason,
@@ -402,7 +404,7 @@ def _reason(entry: x509.RevokedCertificate) -> str:
 def _not_from(crl: Crl, issuer: x509.Certificate) -> str:
     """Why the CRL is not one of this issuer's, or empty."""
     if crl.issuer != name_bytes(issuer, "subject"):
-        return f"is not issued by {names.display(issuer.subject)}"
+        return f"is not issued by {subject_of(issuer)}"
     try:
         algorithm = crl.parsed.signature_hash_algorithm
         if algorithm is not None and algorithm.name not in SHA2:
@@ -415,7 +417,7 @@ def _not_from(crl: Crl, issuer: x509.Certificate) -> str:
             return ""
     except DECODE_ERRORS:
         pass
-    return f"is not signed by the key of {names.display(issuer.subject)}"
+    return f"is not signed by the key of {subject_of(issuer)}"
 
 
 def _outside_dates(crl: Crl, now: datetime) -> str:

@@ -618,3 +618,12 @@ def test_digests_are_of_the_certificates_bytes() -> None:
     fingerprint = hostile.parsed(leaf).fingerprint(hashes.SHA256()).hex()
     assert facts["certificates"][0]["sha256"] == fingerprint
     assert certificate_document(leaf)["sha256"] == fingerprint
+
+
+def test_a_name_that_cannot_be_read_is_said_so_and_breaks_no_search_for_a_path() -> None:
+    broken = good_name(O=attribute("2.5.4.10", b"\xff\xfe"))
+    for issuer in (OTHER_ROOT, ISSUING):
+        facts = chain_document(hostile.certificate(issuer, subject=broken))
+        assert facts["verified"] is False
+        assert "(unreadable name)" in facts["problem"]
+        assert facts["certificates"][0]["name"] == "unreadable subject"
