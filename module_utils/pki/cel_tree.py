@@ -8,8 +8,8 @@ wherever its parts stood (``at``, the offset of a part in the text, is not compa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 #: Binary operators by how tightly they bind; 1 is the conditional, 7 unary, 8 a member.
@@ -140,8 +140,8 @@ Node: TypeAlias = (
 
 def children(node: Node) -> Iterator[Node]:
     """What a node is made of, in the order it is written."""
-    for part in fields(node):
-        yield from _nodes(getattr(node, part.name))
+    for name in node.__slots__:
+        yield from _nodes(getattr(node, name))
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -151,15 +151,15 @@ def walk(node: Node) -> Iterator[Node]:
         yield from walk(child)
 
 
-def variants(node: Node, alternatives: Any) -> Iterator[Node]:
+def variants(node: Node, alternatives: Callable[[Node], Iterator[Node]]) -> Iterator[Node]:
     """Every tree that differs from this one in one place.
 
     ``alternatives`` gives, for a node, what may stand in its place.
     """
     yield from alternatives(node)
-    for part in fields(node):
-        for changed in _changed(getattr(node, part.name), alternatives):
-            yield replace(node, **{part.name: changed})
+    for name in node.__slots__:
+        for changed in _changed(getattr(node, name), alternatives):
+            yield replace(node, **{name: changed})
 
 
 def text(node: Node) -> str:
@@ -175,7 +175,7 @@ def _nodes(value: Any) -> Iterator[Node]:
         yield value
 
 
-def _changed(value: Any, alternatives: Any) -> Iterator[Any]:
+def _changed(value: Any, alternatives: Callable[[Node], Iterator[Node]]) -> Iterator[Any]:
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             for changed in _changed(item, alternatives):
