@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rules with one thing wrong with them, and which of them no case notices.
 
-A mutant swaps a comparison for another, drops one side of ``&&`` or ``||``, drops a ``!`` or the
-``when``, or answers always the same, which is what a deleted rule does.
+A mutant swaps a comparison for another, ``&&`` for ``||``, drops one side of either, drops a
+``!`` or the ``when``, or answers always the same, which is what a deleted rule does.
 """
 
 from __future__ import annotations
@@ -101,9 +101,10 @@ def of_expression(field: str, source: str) -> Iterator[Mutant]:
 
 def _alternatives(node: Node) -> Iterator[Node]:
     match node:
-        case Binary("&&" | "||", left, right):
+        case Binary("&&" | "||" as junction, left, right):
             yield left
             yield right
+            yield replace(node, operator="||" if junction == "&&" else "&&")
         case Binary(operator) if operator in SWAPS:
             for other in SWAPS[operator]:
                 yield replace(node, operator=other)

@@ -39,9 +39,22 @@ def test_a_comparison_is_swapped_for_each_it_could_be_mistaken_for() -> None:
     assert changes("f.a == 1") == {"f.a != 1"}
 
 
-def test_each_operand_of_a_junction_is_dropped_wherever_it_stands() -> None:
-    assert changes("f.a && f.b && f.c") == {"f.a && f.b", "f.c", "f.a && f.c", "f.b && f.c"}
-    assert changes("f.x.all(v, v || f.b)") == {"f.x.all(v, v)", "f.x.all(v, f.b)"}
+def test_each_operand_of_a_junction_is_dropped_and_the_junction_swapped_wherever_it_stands() -> (
+    None
+):
+    assert changes("f.a && f.b && f.c") == {
+        "f.a && f.b",
+        "f.c",
+        "f.a && f.c",
+        "f.b && f.c",
+        "f.a && f.b || f.c",
+        "(f.a || f.b) && f.c",
+    }
+    assert changes("f.x.all(v, v || f.b)") == {
+        "f.x.all(v, v)",
+        "f.x.all(v, f.b)",
+        "f.x.all(v, v && f.b)",
+    }
 
 
 def test_a_negation_is_dropped() -> None:
