@@ -8,11 +8,13 @@ running lab (``make lab``) and says so when there is none.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -22,12 +24,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
-from pki import lifecycle, policy_files, reply, revocation
+import jsonschema
+from cryptography import x509
+from pki import certificate_facts, checking, csr, lifecycle, policy_files, reply, revocation
 from pki import plan as planning
+from pki.documents import Collected, Declaration, Document, Validators
+from unit import clean_inventory
 from unit import pki_factory as factory
 
 PLANS = 10_000
 REPLIES = 500
+JUDGED = 10_000
+CHECKED = 200
 PROCESSES = 20
 ROUNDS = 3
 PINGS = 7
@@ -111,6 +119,87 @@ def replies() -> None:
     line("judge one reply, policy and CRLs included (ms)", mine, "openssl verify (ms)", each)
 
 
+def rules() -> None:
+    """Facts of certificates from their bytes, their schema, and every rule over them."""
+    kind = "certificate"
+    policy = policy_files.load_policies(ROOT / "policies", ["mhhs-dip"])["mhhs-dip"]
+    schemas = policy_files.load_fact_schemas(ROOT / "policies")
+    issuing = factory.authority("Bench Issuing")
+    request, leaf = csr.parse(factory.request()), issuing.leaf()
+    purposes = frozenset({"mtls", "signing"})
+    around = certificate_facts.Around(
+        expectation=reply.Expectation(
+            factory.CN, factory.SUBJECT, purposes, policy.name, "nonprod"
+        ),
+        now=factory.NOW,
+        request=request,
+        vetted=factory.SUBJECT,
+    )
+    one = certificate_facts.document(x509.load_der_x509_certificate(leaf), around)
+    full = jsonschema.Draft202012Validator(schemas[kind])
+
+    def ours() -> None:
+        validators = Validators(schemas)
+        names = [f"c{number}" for number in range(JUDGED)]
+        seen = Collected(
+            "",
+            "offline",
+            tuple(Declaration(kind, name, policy.name) for name in names),
+            tuple(
+                Document(
+                    kind,
+                    name,
+                    policy.name,
+                    certificate_facts.document(x509.load_der_x509_certificate(leaf), around),
+                )
+                for name in names
+            ),
+        )
+        result = checking.check(
+            {policy.name: policy},
+            seen,
+            validators=validators,
+            scopes={kind: frozenset({"offline"})},
+            today=factory.NOW.date(),
+        )
+        assert not result.faults
+        assert len(result.verdicts) == JUDGED * len(policy.of_kind(kind))
+
+    def theirs() -> None:
+        for _ in range(JUDGED):
+            full.is_valid(one)
+
+    count = len(policy.of_kind(kind))
+    what = f"{JUDGED} certificates, facts and all {count} rules (goal 20)"
+    line(what, cpu(ours), "jsonschema over the same facts", cpu(theirs))
+
+
+def policy_check() -> None:
+    """The check of a pull request, as a person starts it; wall seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        clean_inventory.many(Path(folder), CHECKED)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "module_utils")}
+
+        def run(*arguments: str) -> float:
+            times = []
+            for _ in range(ROUNDS):
+                before = time.monotonic()
+                command = [sys.executable, *arguments]
+                # Findings are its exit code 1; what went wrong otherwise shows in result.json.
+                subprocess.run(
+                    command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False
+                )
+                times.append(time.monotonic() - before)
+            return median(times)
+
+        check = ("-m", "pki.check", "--inventory", "inventories/nonprod", "--report-dir", "out")
+        ours = run(*check)
+        status = json.loads(Path(folder, "out", "result.json").read_text())["status"]
+        assert status in ("clean", "findings"), status
+        peer = "import cryptography.x509, jsonschema, yaml"
+        line(f"make policy, {CHECKED} certificates (wall, goal 5)", ours, peer, run("-c", peer))
+
+
 def main_job() -> None:
     home = Path(os.environ.get("LAB_DIR", ROOT / ".lab"))
     if not (home / "status.json").exists():
@@ -138,6 +227,8 @@ def main() -> None:
     print(f"  {title:<52} {'ours':>9}   {'peer':<40} {'theirs':>9}   {'ratio':>6}")
     plans()
     replies()
+    rules()
+    policy_check()
     main_job()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from pki import csr, public_state, submission
+from pki.inventory import Certificate
 from unit import inventory_on_disk, pki_factory
 from unit.controller_world import (
     NAME,
@@ -17,7 +18,7 @@ from unit.controller_world import (
     policies,
     request_record,
 )
-from unit.pki_factory import CN, NOW, SUBJECT
+from unit.pki_factory import NOW, SUBJECT
 
 POLICIES = REPOSITORY / "policies"
 TODAY = NOW.date().isoformat()
@@ -33,6 +34,30 @@ def world(folder: Path) -> World:
     made.organisation |= {"vetted": TODAY, "registered": TODAY, "roster": roster()}
     inventory_on_disk.write(made)
     write_request(made)
+    write_evidence(made)
+    write_waivers(made)
+    return made
+
+
+def many(folder: Path, count: int) -> World:
+    """A world of many certificates, each with a request and a reply; they share one key."""
+    base = folder / "inventories" / "nonprod"
+    base.mkdir(parents=True)
+    entries = [
+        certificate_entry(f"c{number}", domain=f"d{number}.example.co.uk", owner=owner())
+        for number in range(count)
+    ]
+    made = World(base, certificates=entries)
+    made.organisation |= {"vetted": TODAY, "registered": TODAY, "roster": roster()}
+    inventory_on_disk.write(made)
+    for certificate in made.inputs().declared.certificates.values():
+        write_request(made, entry=certificate)
+        made.reply(
+            1,
+            certificate.name,
+            cn=certificate.common_name,
+            public=pki_factory.key("large-1", 4096).public_key(),
+        )
     write_evidence(made)
     write_waivers(made)
     return made
@@ -56,17 +81,19 @@ def roster() -> list[dict[str, Any]]:
     ]
 
 
-def write_request(made: World, version: int = 1) -> None:
+def write_request(made: World, version: int = 1, entry: Certificate | None = None) -> None:
     """As the request stage writes it, with a key of the size that the policy wants."""
     key = pki_factory.key(f"large-{version}", 4096)
-    request = csr.build(key, CN, SUBJECT)
-    record = request_record(NAME, version, CN, "leaf", request)
+    certificate = entry or made.inputs().declared.certificates[NAME]
+    name = certificate.name
+    request = csr.build(key, certificate.common_name, SUBJECT)
+    record = request_record(name, version, certificate.common_name, "leaf", request)
     record["key"] |= {"spki_sha256": csr.parse(request).spki_sha256, "type": "rsa-4096"}
-    text = submission.text(made.inputs().declared.certificates[NAME], record, request)
     made.put(
         version,
+        name,
         request_csr=request,
-        submission_txt=text,
+        submission_txt=submission.text(certificate, record, request),
         request_yml=public_state.dump({"organisation": "example-energy", **record}),
     )
 
