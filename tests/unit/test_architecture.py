@@ -44,8 +44,9 @@ FLOORS = (
         "x509_der",
         "policy",
         "expectation",
+        "inventory_fields",
     ),
-    ("policy_load", "overlay", "waivers", "documents"),
+    ("policy_load", "overlay", "waivers", "documents", "inventory_organisations"),
     (
         "vault",
         "policy_files",
