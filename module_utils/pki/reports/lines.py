@@ -15,6 +15,8 @@ def wrapped(text: str, width: int, indent: int) -> list[str]:
 
     Broken between words, and inside a word only when it is wider than a line. At least one line.
     """
+    if columns(text) <= width:
+        return [text]
     lines, used = [""], 0
     for word in text.split(" "):
         for part in _parts(word, width - indent):
