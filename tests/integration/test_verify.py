@@ -59,7 +59,11 @@ class Deployed:
         variables = ["-e", json.dumps(options)] if options else []
         environment = {**self.lab.environment(), "LAB_DIR": str(self.home)}
         command = self.lab.playbook("verify", *variables, *arguments)
-        return self.lab._run(command, environment, expected)
+        (self.home / "verify/result.json").unlink(missing_ok=True)
+        run = self.lab._run(command, environment, expected)
+        told = (self.home / "verify/result.json").exists()
+        assert told or "--check" in arguments, run.output
+        return run
 
     def result(self) -> dict[str, Any]:
         """The result of the last run."""
