@@ -157,7 +157,8 @@ def test_a_waived_finding_is_shown_until_its_waiver_ends(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     no_second_admin(world)
-    clean.write_waivers(world, *clean.WAIVED, ("DIP-5.4.2.1-COVER", "example-energy"))
+    also = ("DIP-5.4.2.1-COVER", "example-energy")
+    clean.write_waivers(world, *clean.WAIVED, also, expires="2027-01-01")
     waived = Run(capsys)
     assert waived.code == 0, waived.text
     assert "waived  DIP-5.4.2.1-COVER" in waived.text
