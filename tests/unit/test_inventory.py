@@ -87,6 +87,14 @@ def second_organisation(raw: dict[str, Any]) -> None:
     del raw["certificates"][0]["organisation"]
 
 
+def both(*changes: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    def change(raw: dict[str, Any]) -> None:
+        for one in changes:
+            one(raw)
+
+    return change
+
+
 def twin(name: str) -> Callable[[dict[str, Any]], None]:
     return lambda raw: raw["certificates"].append({**raw["certificates"][0], "name": name})
 
@@ -135,11 +143,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str, str]] = {
         "(dip-nonprod).purposes",
         "signing",
     ),
-    "both purposes for a Connection Provider": (
-        org(party="dip_connection_provider"),
-        "DIP-5.5-DCP-NO-DUAL",
+    "a signing certificate of a Connection Provider's own": (
+        both(org(party="dip_connection_provider"), cert(purposes=["signing"])),
+        "DIP-5.5-TABLE3",
         "(dip-nonprod).purposes",
-        "one purpose per certificate",
+        "for a DIP Connection Provider: mtls",
     ),
     "an organisation that does not exist": (
         cert(organisation="example-enrgy"),
@@ -334,6 +342,7 @@ def test_every_refused_entry_is_told_at_once() -> None:
     twin("dip-again")(raw)
     with pytest.raises(PkiError) as caught:
         load(raw)
-    assert "the inventory has 3 problems" in str(caught.value)
+    assert "the inventory has 5 problems" in str(caught.value)
+    assert str(caught.value).count("DIP-5.5-TABLE3") == 2
     assert str(caught.value).count("DIP-5.5-DCP-NO-DUAL") == 2
     assert str(caught.value).count("DIP-11-DUPLICATES") == 1
