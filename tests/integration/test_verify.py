@@ -340,7 +340,7 @@ BREAKAGES = (
         2,
         "others may read the key",
         readable_key,
-        (("key", f"{CERTIFICATE} v1", "DIP-3.6.1-KEY-PROTECT"),),
+        (("key", f"{CERTIFICATE} v1", "DIP-5.6.2-SECRETS"),),
     ),
     Breakage(
         6,
