@@ -31,7 +31,7 @@ def collect(scene: Scene) -> Collected:
     declarations, documents = [], []
     for name, trust in scene.inputs.trust.items():
         policy = scene.inputs.policies.get(scene.inputs.declared.trust[name].policy)
-        if policy is None:  # a trust set that no certificate uses
+        if policy is None or not policy.of_kind(KIND):  # used by nobody, or not judged
             continue
         place = scene.place("trust", name)
         label = f"controller/{name}"

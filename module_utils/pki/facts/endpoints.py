@@ -29,9 +29,10 @@ _UNTRIED = {"tried": False, "status": 0, "alert": -1}
 
 def collect(scene: Scene) -> Collected:
     """A document for every listener of a host that could be asked."""
-    crls = session.cached_crls(scene.inputs, scene.inputs.trust)
+    found = list(listeners.listeners(scene))
+    crls = session.cached_crls(scene.inputs, {str(one.entry["trust"]) for one in found})
     declarations, documents = [], []
-    for listener in listeners.listeners(scene):
+    for listener in found:
         policy = scene.inputs.policy_of(str(listener.entry["certificate"])).name
         place = listener.place
         declarations.append(Declaration(KIND, listener.label, policy, place))
