@@ -132,7 +132,7 @@ def _physical(place: Place) -> dict[str, Any]:
     physical: dict[str, Any] = {
         "artifactLocation": {"uri": f"file://{encoded}" if path.is_absolute() else encoded}
     }
-    if place.line:
+    if place.line > 0:
         physical["region"] = {"startLine": place.line}
     return physical
 
