@@ -65,7 +65,8 @@ class Run:
 
     def faults(self) -> list[str]:
         found: list[str] = [fault["rule"] for fault in self.result["faults"]]
-        assert self.left == {files.RESULT}
+        # A check that was not made leaves nothing that could look like its report.
+        assert self.left == (ALL if self.result["verdicts"] else {files.RESULT})
         return found
 
 

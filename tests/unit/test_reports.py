@@ -258,9 +258,15 @@ def sarif_log(result: Result) -> dict[str, Any]:
     return log
 
 
-@pytest.mark.parametrize("name", ["mixed", "hostile"])
+@pytest.fixture
+def faulty() -> Result:
+    return judged({"a": {}}, ({**PROBLEM, "found": HOSTILE},))
+
+
+@pytest.mark.parametrize("name", ["mixed", "hostile", "faulty"])
 def test_sarif_fits_its_published_schema(name: str, request: pytest.FixtureRequest) -> None:
-    assert sarif_log(request.getfixturevalue(name))["runs"][0]["results"]
+    (run,) = sarif_log(request.getfixturevalue(name))["runs"]
+    assert run["results"] or run["invocations"][0]["toolExecutionNotifications"]
 
 
 def test_sarif_names_rule_level_file_and_line(mixed: Result) -> None:
@@ -328,7 +334,7 @@ def junit_tree(result: Result) -> ET.Element:
     return ET.fromstring(text)
 
 
-@pytest.mark.parametrize("name", ["mixed", "hostile"])
+@pytest.mark.parametrize("name", ["mixed", "hostile", "faulty"])
 def test_junit_fits_its_published_schema(name: str, request: pytest.FixtureRequest) -> None:
     assert junit_tree(request.getfixturevalue(name)).findall("testsuite/testcase")
 
@@ -378,13 +384,32 @@ def test_the_reports_are_five_files(tmp_path: Path, mixed: Result) -> None:
     }  # fmt: skip
 
 
-def test_after_a_fault_nothing_but_the_result_is_there(tmp_path: Path, mixed: Result) -> None:
+def test_every_report_tells_the_faults_of_a_check_that_was_made_in_part(
+    tmp_path: Path, faulty: Result
+) -> None:
+    files.write(tmp_path, faulty, seen({"a": {}}))
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "fault"
+    (run,) = json.loads((tmp_path / "result.sarif").read_text())["runs"]
+    (invocation,) = run["invocations"]
+    assert not invocation["executionSuccessful"]
+    for told in (
+        invocation["toolExecutionNotifications"][0]["message"]["text"],
+        ET.parse(tmp_path / "result.junit.xml").getroot().findtext(".//error"),
+        (tmp_path / "summary.md").read_text(),
+    ):
+        assert told
+        assert "the facts of kind crl could not be collected" in told
+        assert "\x1b" not in told
+    root = ET.parse(tmp_path / "result.junit.xml").getroot()
+    assert root.get("errors") == "1"
+    assert int(root.get("tests", "0")) == len(root.findall(".//testcase"))
+
+
+def test_where_no_check_was_made_nothing_but_the_result_is_there(
+    tmp_path: Path, mixed: Result
+) -> None:
     files.write(tmp_path, mixed, seen(MIXED))
     (tmp_path / "mine.txt").touch()
-    files.write(tmp_path, judged({"a": {}}, (PROBLEM,)), seen({"a": {}}))
-    assert names(tmp_path) == {"result.json", "mine.txt"}
-    assert json.loads((tmp_path / "result.json").read_text())["status"] == "fault"
-    files.write(tmp_path, mixed, seen(MIXED))
     files.write_fault(tmp_path, [PkiError("no policy", rule="POLICY-FILE")])
     assert names(tmp_path) == {"result.json", "mine.txt"}
     assert json.loads((tmp_path / "result.json").read_text())["faults"][0]["rule"] == "POLICY-FILE"

@@ -603,7 +603,10 @@ def test_answers_about_revocation_stand_beside_the_certificate_they_are_about() 
     facts = chain_document(ISSUING.leaf(), ISSUING, answers=answers, at_hand=True)
     told = [one["revocation"]["verdict"] for one in facts["certificates"]]
     assert told == ["good", "revoked", "none"]
-    assert "Example Issuing: revoked, superseded" in refusing("chain", facts)["DIP-3.5.2.5-RP-CHECK"].found
+    assert (
+        "Example Issuing: revoked, superseded"
+        in refusing("chain", facts)["DIP-3.5.2.5-RP-CHECK"].found
+    )
 
 
 def test_nothing_is_asked_offline_and_everything_below_the_anchor_is_pending() -> None:

@@ -3,6 +3,6 @@
 
 One file a group of kinds. A collector gets a :class:`~.scene.Scene` and returns what had to be
 judged (declarations) and what it saw (documents). It never judges: a fact is what is there, found
-in the raw bytes where there are any, and the policy says whether that is right. What cannot be read is
-a fact, too, never an exception that hides the rest.
+in the raw bytes where there are any, and the policy says whether that is right. What cannot be
+read is a fact, too, never an exception that hides the rest.
 """

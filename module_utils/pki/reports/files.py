@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the reports of a check, each by rename: who finds one finds a whole one.
 
-After a fault only ``result.json`` is there, and it says so. Reports of an earlier check are taken
-away: beside a fault they would still look like its verdict.
+A check that was made in part (a host was silent, say) tells its faults in every report. Where none
+was made only ``result.json`` is there, and says so: reports of an earlier check would look like
+its verdict and are taken away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .. import public_state
-from ..checking import Result, Status
+from ..checking import Result
 from ..documents import Collected, to_json
 from ..errors import PkiError
 from . import junit, markdown, sarif
@@ -31,8 +32,7 @@ def write(directory: str | Path, result: Result, collected: Collected) -> None:
     """
     target = Path(directory)
     _clear(target)
-    others = {} if result.status is Status.FAULT else _others(result, collected)
-    texts = {**others, RESULT: result_json.render(result)}
+    texts = {**_others(result, collected), RESULT: result_json.render(result)}
     public_state.write(target, {name: _bytes(text) for name, text in texts.items()})
 
 

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from ..checking import Result, Verdict
 from ..errors import shown
 from ..policy import Outcome
+from .order import sentence
 
 
 def render(result: Result) -> str:
@@ -15,7 +16,14 @@ def render(result: Result) -> str:
     kinds: dict[str, list[Verdict]] = {}
     for verdict in result.verdicts:
         kinds.setdefault(verdict.kind, []).append(verdict)
-    root = ET.Element("testsuites", {"name": "pki.check", **_counts(list(result.verdicts))})
+    totals = _counts(list(result.verdicts))
+    if result.faults:
+        number = len(result.faults)
+        totals["tests"] = str(int(totals["tests"]) + number)
+        totals["errors"] = str(int(totals["errors"]) + number)
+    root = ET.Element("testsuites", {"name": "pki.check", **totals})
+    if result.faults:
+        _faults(root, result)
     for kind, verdicts in sorted(kinds.items()):
         more = {"skipped": _skipped(verdicts), "timestamp": _moment(result)}
         suite = ET.SubElement(root, "testsuite", {"name": kind, **_counts(verdicts), **more})
@@ -23,6 +31,19 @@ def render(result: Result) -> str:
             _case(suite, verdict)
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _faults(root: ET.Element, result: Result) -> None:
+    """What could not be looked at, as a suite of its own: it must not look like a lesser report."""
+    number = str(len(result.faults))
+    counts = {"tests": number, "failures": "0", "errors": number, "skipped": "0"}
+    names = {"name": "faults", **counts, "timestamp": _moment(result)}
+    suite = ET.SubElement(root, "testsuite", names)
+    for at, fault in enumerate(result.faults, 1):
+        name = shown(f"{at} {fault['message']}".splitlines()[0])
+        case = ET.SubElement(suite, "testcase", name=name, classname="faults")
+        element = ET.SubElement(case, "error", type="fault", message=shown(fault["message"]))
+        element.text = sentence(fault)
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, str]:

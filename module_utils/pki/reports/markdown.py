@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ..checking import PENDING, Result, Verdict
 from ..errors import shown
 from ..policy import Outcome
-from .order import by_object, headline, stand_ins
+from .order import by_object, headline, sentence, stand_ins
 
 #: Code hosts cut or refuse long comments; the whole list is in ``result.json``.
 MOST_ROWS = 100
@@ -25,6 +25,8 @@ def render(result: Result) -> str:
     word, _, tail = headline(result).partition(":")
     told = [verdict for judged in by_object(result) for verdict in judged.told]
     lines = [f"## Policy check: {word}", "", plain(tail.strip()), ""]
+    lines += [f"- fault: {plain(sentence(fault))}" for fault in result.faults[:MOST_ROWS]]
+    lines += [""] if result.faults else []
     lines += _findings(told)
     if len(told) > MOST_ROWS:
         lines += [f"And {len(told) - MOST_ROWS} more, in `result.json`.", ""]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..checking import PENDING, Result, Status, Verdict
@@ -57,6 +57,13 @@ def headline(result: Result) -> str:
     if result.status is Status.FINDINGS:
         return f"findings: {failing} at or above {result.level}{tail}; {seen}{pending}"
     return f"clean: nothing at or above {result.level}{tail}; {seen}{pending}"
+
+
+def sentence(fault: Mapping[str, str]) -> str:
+    """A fault in one line."""
+    named = (("", "message"), ("found ", "found"), ("expected ", "expected"), ("in ", "where"))
+    parts = [f"{word}{fault[field]}" for word, field in named if fault.get(field)]
+    return shown("; ".join([*parts, f"next: {fault['next_step']}"]))
 
 
 def _counted(number: int, what: str) -> str:

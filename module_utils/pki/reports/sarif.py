@@ -16,7 +16,7 @@ from urllib.parse import quote
 from ..checking import Result, Verdict
 from ..errors import shown
 from ..policy import LEVELS, Outcome, Place
-from .order import by_object
+from .order import by_object, sentence
 from .result import text
 
 VERSION = "2.1.0"
@@ -38,9 +38,21 @@ def render(result: Result) -> str:
     run = {
         "tool": {"driver": {"name": NAME, "rules": rules}},
         "columnKind": "unicodeCodePoints",
+        "invocations": [_invocation(result)],
         "results": [_result(verdict, index) for verdict in told],
     }
     return text({"$schema": SCHEMA, "version": VERSION, "runs": [run]})
+
+
+def _invocation(result: Result) -> dict[str, Any]:
+    """Whether the check could look at everything, and what kept it from that."""
+    notifications = [
+        {"level": "error", "message": {"text": _plain(sentence(fault))}} for fault in result.faults
+    ]
+    return {
+        "executionSuccessful": not result.faults,
+        "toolExecutionNotifications": notifications,
+    }
 
 
 def _rules(result: Result, told: Iterable[Verdict]) -> list[dict[str, Any]]:
