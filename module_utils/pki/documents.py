@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
+import jsonschema_rs
 
-from . import fast_schema
 from .errors import PkiError
 from .policy import NOWHERE, Place
 
@@ -162,7 +162,10 @@ class Validators:
         self._validators = {
             kind: jsonschema.Draft202012Validator(schema) for kind, schema in schemas.items()
         }
-        self._fast = {kind: fast_schema.prepared(schema) for kind, schema in schemas.items()}
+        self._fast = {
+            kind: jsonschema_rs.Draft202012Validator(dict(schema))
+            for kind, schema in schemas.items()
+        }
 
     @property
     def kinds(self) -> Iterable[str]:
@@ -174,9 +177,15 @@ class Validators:
         validator = self._validators.get(kind)
         if validator is None:
             return f"there is no schema for {kind} facts"
-        fast = self._fast[kind]
-        if (fast is not None and fast(facts)) or validator.is_valid(facts):
+        if self._surely_valid(kind, facts) or validator.is_valid(facts):
             return ""
         error = jsonschema.exceptions.best_match(validator.iter_errors(facts))
         path = ".".join(str(part) for part in error.absolute_path) if error else ""
         return f"{kind}{'.' + path if path else ''}: {error.message if error else 'not valid'}"
+
+    def _surely_valid(self, kind: str, facts: Mapping[str, Any]) -> bool:
+        """The fast answer for the many; what it refuses or cannot take is looked at again."""
+        try:
+            return self._fast[kind].is_valid(dict(facts))
+        except (ValueError, TypeError, OverflowError):
+            return False

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jsonschema
+import jsonschema_rs
 
 from . import cel_engine as cel
 from . import marked_yaml
@@ -63,12 +64,22 @@ def read(file: str, text: str, schema: Schema, definition: str) -> Source:
     except marked_yaml.Unreadable as exc:
         raise broken(f"{file}: {exc.place}", str(exc), "valid YAML, each key once") from exc
     rooted = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
+    if _surely_valid(rooted, source.marked.value):
+        return source
     validator = jsonschema.Draft202012Validator(rooted)
     error = jsonschema.exceptions.best_match(validator.iter_errors(source.marked.value))
     if error is not None:
         path = tuple(error.absolute_path)
         raise source.broken(path, _shortened(error.message), "what policies/schema.json describes")
     return source
+
+
+def _surely_valid(schema: Schema, value: Any) -> bool:
+    """The fast answer, in every module run; what it refuses is looked at again, for its words."""
+    try:
+        return jsonschema_rs.Draft202012Validator(dict(schema)).is_valid(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _shortened(message: str) -> str:

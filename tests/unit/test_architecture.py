@@ -33,7 +33,6 @@ FLOORS = (
         "days",
         "cel_tree",
         "cel_text",
-        "fast_schema",
     ),
     (
         "vault_settings",
