@@ -243,7 +243,7 @@ class Trouble:
                 "tokens as a list", "unable to convert", {}, wrap_tokens=[self.token("list")]
             ),
             self.on_host("unknown option", "Unsupported parameters", self.token("x"), other=1),
-            self.secret_as_option(),
+            self.secret_as_option("pki_plan"),
             self.reply_with_a_key(),
         ]
 
@@ -252,15 +252,13 @@ class Trouble:
         inputs = self.lab.delivery(Path("unused"), certificates_dir=str(certificates_dir))
         return {name: inputs[name] for name in INPUTS}
 
-    def secret_as_option(self) -> Failure:
+    def secret_as_option(self, module: str) -> Failure:
         """A person writes the secret where its place belongs."""
         wrong = self.secret_file("wrong-secret-id", self.lab.planted["wrong secret_id"])
         vault = self.lab.login("pipeline")
         vault["secret_id"] = f"{{{{ lookup('ansible.builtin.file', '{wrong}') }}}}"
         arguments = {**self.controller(self.lab.home / "certificates"), "vault": vault}
-        return Failure(
-            "secret for an option of the plan", "VAULT-SETTINGS", {"pki_plan": arguments}
-        )
+        return Failure(f"secret for an option of {module}", "VAULT-SETTINGS", {module: arguments})
 
     def reply_with_a_key(self) -> Failure:
         """The human pastes a private key below the certificate."""
@@ -526,10 +524,13 @@ def whole_life(watched_lab: WatchedLab) -> WatchedLab:
     lab.play("site, a lost key delivered again", "playbooks/site.yml")
     assert key.exists()
     key.chmod(0o640)
+    lab.play("verify, a key that others can read", "playbooks/verify.yml", expect=2)
     lab.play("site, a wide key narrowed", "playbooks/site.yml")
     assert key.stat().st_mode & 0o777 == 0o600
     lab.lab("up")
     lab.play("status", "playbooks/status.yml")
+    lab.play("verify", "playbooks/verify.yml")
+    lab.play("verify, copied", "playbooks/verify.yml", "--check", pipelining=COPYING)
     return lab
 
 
@@ -539,7 +540,7 @@ def no(found: tuple[Finding, ...]) -> None:
 
 def test_no_stage_of_a_certificates_life_prints_or_logs_a_secret(whole_life: WatchedLab) -> None:
     scanner = whole_life.scanner()
-    assert len(whole_life.runs) >= 11
+    assert len(whole_life.runs) >= 14
     assert len(whole_life.tap.tokens) > 20, "the tap saw too little to search for"
     assert whole_life.tap.keys, "no key went through the tap"
     no(whole_life.printed(scanner))
@@ -603,6 +604,14 @@ def test_the_repository_holds_no_secret(after: WatchedLab) -> None:
     files = [PROJECT / name.decode() for name in listed.split(b"\0") if name]
     scanner = after.scanner()
     no(tuple(one for path in files if path.is_file() for one in scanner.scan_file(path)))
+
+
+def test_facts_that_could_not_be_asked_for_quote_no_secret(trouble: Trouble) -> None:
+    """A Vault that cannot be asked is a fact among others, and ends no task."""
+    asked = trouble.secret_as_option("pki_facts")
+    run = trouble.lab.play_tasks("facts", trouble.tasks([asked]))
+    assert re.search(asked.rule, run.section(asked.name))
+    no(trouble.lab.scanner().scan_text(run.text, run.label))
 
 
 # -- debugging -------------------------------------------------------------------------------
