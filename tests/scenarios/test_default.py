@@ -6,6 +6,7 @@ The steps are molecule's; the fixtures of conftest.py take them one after the ot
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -67,6 +68,27 @@ def test_a_second_run_changes_nothing(deployed: Scenario) -> None:
 
 def test_the_hosts_are_as_promised(deployed: Scenario) -> None:
     deployed.molecule("verify").succeeded()
+
+
+def test_every_clause_is_judged_by_what_both_gateways_show(deployed: Scenario) -> None:
+    """Two generations of product, Python and OpenSSL tell the same facts of themselves."""
+    deployed.playbook("playbooks/verify.yml", "-e", "verify_level=must").succeeded()
+    result = json.loads((deployed.lab.home / "verify/result.json").read_text())
+    assert result["status"] == "clean"
+    outcomes = {one["outcome"] for one in result["verdicts"]}
+    assert "not_evaluated" not in outcomes
+    judged = {(one["kind"], one["object"]) for one in result["verdicts"]}
+    for name in GATEWAYS:
+        assert {
+            ("host", name),
+            ("crl", f"{name}/dip-nonprod"),
+            ("gateway", f"{name}/dip-gateway"),
+            ("endpoint", f"{name}/dip-gateway/dip-webhook"),
+            ("endpoint", f"{name}/dip-gateway/dip-api"),
+        } <= judged
+    # One environment class is all that is played here.
+    unmet = {one["rule"] for one in result["verdicts"] if one["outcome"] == "failed"}
+    assert unmet <= {"DIP-5.5-TWO-SETS"}
 
 
 # -- the scenario fails when it must: each break is seen by the named test, and repaired ------
