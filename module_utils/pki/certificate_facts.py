@@ -17,6 +17,7 @@ from cryptography import x509
 
 from . import csr, names, observed, x509_der
 from .certs import DECODE_ERRORS, in_seconds, sha256, to_der
+from .der import why
 from .errors import PkiError
 from .expectation import Expectation
 
@@ -108,7 +109,7 @@ def document(certificate: x509.Certificate, around: Around) -> dict[str, Any]:
         raise PkiError(
             "the reply's certificate has parts that cannot be read",
             rule="DIP-12.2-16-CER",
-            found=names.printable(str(exc)),
+            found=names.printable(why(exc)),
             expected="a well-formed X.509 certificate",
             where=f"certificate with SHA-256 {sha256(certificate)}",
             next_step="ask the CA to reissue it; nothing was changed",

@@ -89,7 +89,7 @@ def check_signature_octets(signed: bytes) -> None:
     """
     parts = tuple(der.elements(der.element(signed).content))
     if len(parts) != 3 or parts[2].tag != der.BIT_STRING or parts[2].content[:1] != b"\0":
-        raise ValueError("the signature is not a whole number of octets")
+        raise der.Malformed("the signature is not a whole number of octets")
 
 
 def short(digest: str) -> str:

@@ -15,6 +15,18 @@ INTEGER, BIT_STRING, OCTET_STRING, OID, UTF8_STRING, SEQUENCE = 0x02, 0x03, 0x04
 _MAX_LENGTH_OCTETS = 4
 
 
+class Malformed(ValueError):
+    """Bytes that are no DER of the wanted kind; the text is ours and quotes nothing."""
+
+
+def why(exc: Exception) -> str:
+    """What may be told of a decoding failure: our own words, or only that there was one.
+
+    A library's text may hold anything that was at hand when it failed.
+    """
+    return str(exc) if isinstance(exc, Malformed) else f"{type(exc).__name__} while decoding it"
+
+
 @dataclass(frozen=True, slots=True)
 class Element:
     """One tag-length-value: ``raw`` is all of it, ``content`` what the length spans."""
@@ -28,24 +40,24 @@ def element(data: bytes, offset: int = 0) -> Element:
     """The element at ``offset``.
 
     Raises:
-        ValueError: not definite-length DER, or it reaches past the end of ``data``.
+        Malformed: not definite-length DER, or it reaches past the end of ``data``.
     """
     if offset + 2 > len(data) or data[offset] & 0x1F == 0x1F:
-        raise ValueError("no DER element here")
+        raise Malformed("no DER element here")
     start, length = offset + 2, data[offset + 1]
     if length & 0x80:
         octets = length & 0x7F
         if not 1 <= octets <= _MAX_LENGTH_OCTETS or start + octets > len(data):
-            raise ValueError("unusable DER length")
+            raise Malformed("unusable DER length")
         length = int.from_bytes(data[start : start + octets], "big")
         start += octets
     if start + length > len(data):
-        raise ValueError("DER element is cut short")
+        raise Malformed("DER element is cut short")
     return Element(data[offset], data[start : start + length], data[offset : start + length])
 
 
 def elements(content: bytes) -> Iterator[Element]:
-    """Every element of a constructed value, in order; raises ValueError like ``element``."""
+    """Every element of a constructed value, in order; raises Malformed like ``element``."""
     offset = 0
     while offset < len(content):
         found = element(content, offset)
@@ -56,7 +68,7 @@ def elements(content: bytes) -> Iterator[Element]:
 def dotted(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content octets."""
     if not content or content[-1] & 0x80:
-        raise ValueError("unusable object identifier")
+        raise Malformed("unusable object identifier")
     arcs, value = [], 0
     for octet in content:
         value = (value << 7) | (octet & 0x7F)

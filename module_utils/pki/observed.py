@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 
 from . import csr, der_faults, x509_der
 from .certs import DECODE_ERRORS, check_signature_octets
+from .der import why
 from .expectation import Expectation
 from .x509_der import Extension, Name
 
@@ -128,7 +129,7 @@ def encoding_faults(data: bytes, name: Name, found: Sequence[Extension]) -> list
     try:
         check_signature_octets(data)
     except ValueError as exc:
-        faults.append(str(exc))
+        faults.append(why(exc))
     for item in found:
         if item.name in _READ:
             faults += [f"{item.name}: {fault}" for fault in der_faults.faults(item.value)]

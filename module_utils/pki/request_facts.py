@@ -18,6 +18,7 @@ from typing import Any
 from cryptography import x509
 
 from . import csr, observed, submission, x509_der
+from .der import why
 from .errors import PkiError
 from .expectation import Expectation
 
@@ -61,7 +62,7 @@ def _content(data: bytes | None) -> dict[str, Any]:
     except PkiError as exc:
         return _unreadable(f"{exc.message}: {exc.found}")
     except ValueError as exc:
-        return _unreadable(str(exc))
+        return _unreadable(why(exc))
 
 
 def _read(request: csr.Request, der: bytes) -> dict[str, Any]:

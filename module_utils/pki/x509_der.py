@@ -153,7 +153,7 @@ def certificate(data: bytes) -> Certificate:
     if parts and parts[0].tag == _VERSION:
         version = _number(der.element(parts.pop(0).content)) + 1
     if len(parts) < 6:
-        raise ValueError("not the parts of a certificate")
+        raise der.Malformed("not the parts of a certificate")
     serial, inner, _issuer, _validity, subject, _key, *rest = parts
     return Certificate(
         version=version,
@@ -172,7 +172,7 @@ def request(data: bytes) -> Request:
     info, algorithm, _ = _exactly(der.element(data), 3)
     parts = list(der.elements(info.content))
     if len(parts) < 3:
-        raise ValueError("not the parts of a request")
+        raise der.Malformed("not the parts of a request")
     version, subject, _key, *rest = parts
     attributes = [
         tuple(der.elements(item.content))
@@ -201,7 +201,7 @@ def extensions(data: bytes) -> Iterator[Extension]:
     for item in der.elements(der.element(data).content):
         parts = tuple(der.elements(item.content))
         if len(parts) < 2:
-            raise ValueError("an extension without a value")
+            raise der.Malformed("an extension without a value")
         critical = len(parts) > 2 and parts[1].tag == _BOOLEAN and parts[1].content != b"\x00"
         yield Extension(_oid_name(parts[0], EXTENSION_NAMES), critical, parts[-1].content)
 
@@ -274,7 +274,7 @@ def string_type(attribute: names.Attribute) -> str:
 def _exactly(sequence: Element, count: int) -> tuple[Element, ...]:
     parts = tuple(der.elements(sequence.content))
     if len(parts) != count:
-        raise ValueError(f"{len(parts)} parts instead of {count}")
+        raise der.Malformed(f"{len(parts)} parts instead of {count}")
     return parts
 
 
@@ -290,7 +290,7 @@ def _name(element: Element) -> Name:
 def _attribute(pair: Element) -> names.Attribute:
     parts = tuple(der.elements(pair.content))
     if len(parts) != 2:
-        raise ValueError("a name's attribute without type or value")
+        raise der.Malformed("a name's attribute without type or value")
     oid, value = parts
     return names.Attribute(der.dotted(oid.content), value.tag, value.content, value.raw)
 

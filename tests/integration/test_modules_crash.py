@@ -257,6 +257,12 @@ class Arguments:
     def pki_facts(self) -> dict[str, Any]:
         return {**self.inputs(), "vault": self.openbao.options("pipeline")}
 
+    def pki_check(self) -> dict[str, Any]:
+        nothing = {"schema": 1, "taken": "2026-11-22T05:00:00Z", "scope": "live"}
+        facts = {**nothing, "declarations": [], "documents": [], "problems": []}
+        where = {"policy_dir": str(REPOSITORY / "policies"), "base_dir": str(self.fresh())}
+        return {"facts": facts, **where, "report_dir": str(self.fresh())}
+
     def pki_firewall(self) -> dict[str, Any]:
         # Checking only: this machine's packet filter is not ours to change.
         rules = "table inet pki {\n}\n"

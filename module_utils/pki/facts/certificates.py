@@ -16,6 +16,7 @@ from cryptography import x509
 from .. import certificate_facts, chain_facts, request_facts, revocation, session
 from ..certificate_facts import PENDING, Revocation
 from ..certs import DECODE_ERRORS, to_der
+from ..der import why
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
 from ..policy import Place
@@ -97,7 +98,7 @@ def _issued(run: _Run, one: Issued) -> Iterator[Document]:
     try:
         certificate, chain = _readable(one, found, around, chain_around)
     except (PkiError, *DECODE_ERRORS) as exc:
-        problem = f"{exc.message}: {exc.found}" if isinstance(exc, PkiError) else str(exc)
+        problem = f"{exc.message}: {exc.found}" if isinstance(exc, PkiError) else why(exc)
         certificate = certificate_facts.unreadable(problem, around)
         chain = chain_facts.unreadable(problem, chain_around)
     yield _document("certificate", one, certificate, place)
