@@ -178,8 +178,31 @@ def test_the_ten_minutes_of_the_readme_end_with_a_certificate_in_service(
         assert runner.run(*shlex.split(third[0])).changed == 0
         said = [runner.run(*shlex.split(line)) for line in last]
         assert re.search(r"dip-nonprod\s+deployed", said[0].output)
+        prove_every_clause(runner)
     finally:
         stop_gateway(runner.root / "host/gateway/dip-gateway/run/nginx.pid")
+
+
+def prove_every_clause(runner: Clone) -> None:
+    """One person, one set of certificates, no archive: findings, and not a single fault."""
+    ((policy, verify, explain),) = blocks(
+        section((REPOSITORY / "README.md").read_text(), "## Every clause, proved")
+    )
+    for command, reports in (
+        (policy, runner.root / ".reports/policy"),
+        (verify, runner.root / "inventories/nonprod/.reports"),
+    ):
+        run = runner.run(*shlex.split(command), expected=2)
+        result = json.loads((reports / "result.json").read_text())
+        assert (result["status"], result["faults"]) == ("findings", []), run.output[-4000:]
+        unmet = {one["rule"] for one in result["verdicts"] if one["outcome"] == "failed"}
+        assert "DIP-5.5-TWO-SETS" in unmet
+        assert unmet <= {
+            *("DIP-5.4.1-TWO-USER-ADMINS", "DIP-5.4.2.1-COVER", "DIP-5.5-TWO-SETS"),
+            # Of this machine, not of what was filled in.
+            *("DIP-2.3-TIME", "DIP-2.3-LOG-RETENTION"),
+        }
+    assert "24 hours" in runner.run(*shlex.split(explain)).output
 
 
 def stop_gateway(pid_file: Path) -> None:
