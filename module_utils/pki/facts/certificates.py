@@ -16,7 +16,7 @@ from cryptography import x509
 from .. import certificate_facts, chain_facts, request_facts, revocation, session
 from ..certificate_facts import PENDING, Revocation
 from ..certs import DECODE_ERRORS, to_der
-from ..der import why
+from ..der import Malformed, why
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
 from ..policy import Place
@@ -111,9 +111,9 @@ def _readable(
     around: certificate_facts.Around,
     chain_around: chain_facts.Around,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The facts of certificate and path; ValueError when there is nothing to read them from."""
+    """The facts of certificate and path; Malformed when there is nothing to read them from."""
     if one.leaf is None or found is None:
-        raise ValueError(one.problem)
+        raise Malformed(one.problem)
     return (
         certificate_facts.document(one.leaf, around),
         chain_facts.document(found, chain_around),
