@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import jsonschema
 import jsonschema_rs
 
 from . import cel_engine as cel
@@ -66,6 +65,8 @@ def read(file: str, text: str, schema: Schema, definition: str) -> Source:
     rooted = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
     if _surely_valid(rooted, source.marked.value):
         return source
+    import jsonschema  # here: 0.1 CPU seconds a module run, which files that fit do not need
+
     validator = jsonschema.Draft202012Validator(rooted)
     error = jsonschema.exceptions.best_match(validator.iter_errors(source.marked.value))
     if error is not None:
