@@ -98,12 +98,18 @@ def _egress(model: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any
 
 
 def _refused_here(entry: Mapping[str, Any], address: str, port: int, name: str) -> str:
-    """Why this host would not talk to the far end, by the gateway's own CA and CRL files."""
+    """Why this host would not talk to the far end, by the gateway's own CA and CRL files.
+
+    Empty where that cannot be said, too: nothing is ever sent on the strength of a broken file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(str(entry["ca_file"]))
         context.load_verify_locations(str(entry["crl_file"]))
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    except OSError:  # ssl.SSLError is one
+        return ""
+    try:
         with socket.create_connection((address, port), timeout=handshake.SECONDS) as plain:
             context.wrap_socket(plain, server_hostname=name).close()
     except ssl.SSLCertVerificationError as exc:
@@ -111,8 +117,8 @@ def _refused_here(entry: Mapping[str, Any], address: str, port: int, name: str) 
     except ssl.SSLError as exc:
         # It wants our certificate and did not get one: by then it had been verified.
         return "" if exc.reason and "ALERT" in exc.reason else str(exc.reason or "TLS failed")
-    except OSError as exc:
-        return exc.strerror or type(exc).__name__
+    except OSError:
+        return ""
     return ""
 
 

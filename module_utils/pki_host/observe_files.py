@@ -8,6 +8,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterable
 from typing import Any
@@ -20,6 +21,7 @@ from .release import KEY
 #: The largest CRL set that is carried away whole; of a larger one the digest must do.
 LARGEST_CRL = 1 << 20
 _MOST_RELEASES = 50
+_CRL_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----[A-Za-z0-9+/=\s]+-----END X509 CRL-----")
 # Both of an encrypted key's PEM forms say it: in the label, or in the header below it.
 _ENCRYPTED = b"ENCRYPTED"
 
@@ -97,9 +99,14 @@ def _crl_set(root: str, trust: str) -> dict[str, Any]:
         "problem": "" if data is not None else "no CRL file is in service",
         "sha256": files.sha256(data) if data is not None else "",
         "size": len(data or b""),
-        "pem": data.decode("ascii", "replace") if data and len(data) <= LARGEST_CRL else "",
+        "pem": _crls(data) if data and len(data) <= LARGEST_CRL else "",
         "poll": _poll(os.path.join(base, "poll.json")),
     }
+
+
+def _crls(data: bytes) -> str:
+    """The CRLs of a file and nothing else: whatever lies there instead stays on the host."""
+    return b"".join(block + b"\n" for block in _CRL_BLOCK.findall(data)).decode("ascii")
 
 
 def _poll(path: str) -> dict[str, str]:

@@ -240,10 +240,10 @@ def test_each_listen_of_a_server_is_a_listener_and_one_without_is_port_80() -> N
         ("ssl_protocols;", "ssl_protocols in an unknown form"),
         ("ssl_protocols TLSv1.3 { }", "ssl_protocols TLSv1.3 in an unknown form"),
         ("location / { location /a { } }", "location /a (line 1, in location)"),
-        ("location / { set $allowed 1; }", "set $allowed 1 (line 1, in location)"),
-        ("if ($x) { return 200; }", "if ($x) (line 1, in server)"),
-        ("location / { if ($x) { proxy_pass http://a; } }", "if ($x) (line 1, in location)"),
-        ("location / { if ($x = 0) { return 200; } }", "if ($x = 0) (line 1, in location)"),
+        ("location / { set $allowed 1; }", "set … (line 1, in location)"),
+        ("if ($x) { return 200; }", "if … (line 1, in server)"),
+        ("location / { if ($x) { proxy_pass http://a; } }", "if … (line 1, in location)"),
+        ("location / { if ($x = 0) { return 200; } }", "if … (line 1, in location)"),
         ("listen 5 quic;", "listen 5 quic"),
         ("} map $a $b { include x; } server {", "map $a $b"),
         ("} map $a $b { } map $a $b { } server {", "map $a $b"),
@@ -254,6 +254,33 @@ def test_each_listen_of_a_server_is_a_listener_and_one_without_is_port_80() -> N
 def test_what_the_reader_does_not_know_is_listed(directives: str, unknown: str) -> None:
     found = adapter("nginx").read({"nginx.conf": FRAME.format(directives)})["unknown"]
     assert [one for one in found if unknown in one], found
+
+
+@pytest.mark.parametrize(
+    "directives",
+    [
+        "secure_link_md5 CANARY;",
+        "proxy_set_header X-API-KEY CANARY CANARY;",
+        "ssl_password_file CANARY;",
+        "location / { set $token CANARY; }",
+        "if ($arg_token = CANARY) { return 200; }",
+        "location / { proxy_set_header Authorization CANARY; proxy_set_header X CANARY y; }",
+        "auth_basic CANARY CANARY; return 200 CANARY;",
+        "} map $http_x_api_key $known { CANARY 1; include CANARY; } server {",
+        "} perl_set $x CANARY { } server {",
+        "proxy_set_header X CANARY",
+        "ssl_protocols TLSv1.3 'CANARY",
+    ],
+)
+def test_what_somebody_wrote_by_hand_may_be_a_secret_and_is_not_told(directives: str) -> None:
+    library = "[pkcs11]\nPIN = CANARY\nMODULE_PATH = CANARY\nCANARY\n"
+    files = {"nginx.conf": FRAME.format(directives), "openssl.cnf": library}
+    try:
+        told = str(nginx.Adapter(frozenset({"ssl_conf_command"})).read(files))
+        assert "PIN = … (TLS library)" in told
+    except HostError as exc:
+        told = f"{exc.message} {exc.found} {exc.expected} {exc.where} {exc.next_step}"
+    assert "CANARY" not in told
 
 
 # -- who is let in -------------------------------------------------------------------------

@@ -307,20 +307,32 @@ def test_a_release_without_a_key_is_told_as_such(tmp_path: Path) -> None:
     assert found["key"]["mode"] == ""
 
 
+LIST = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"
+
+
+def test_what_lies_in_the_place_of_crls_and_is_none_stays_on_the_host(tmp_path: Path) -> None:
+    (tmp_path / "dca/current").mkdir(parents=True)
+    other = LIST.replace("X509 CRL", "PRIVATE KEY").replace("MAA=", "CANARY")
+    (tmp_path / "dca/current/crl.pem").write_text(f"CANARY\n{LIST}{other}CANARY")
+    (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
+    assert found["pem"] == LIST
+    assert found["sha256"] == files.sha256((tmp_path / "dca/current/crl.pem").read_bytes())
+
+
 def test_the_crl_set_in_service_is_told_whole_and_a_large_one_by_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "dca" / "sets" / "one"
     folder.mkdir(parents=True)
-    (folder / "crl.pem").write_text("a list")
+    (folder / "crl.pem").write_text(LIST)
     (tmp_path / "dca/current").symlink_to("sets/one")
     (tmp_path / "dca/poll.json").write_text('{"set": "one", "fetched_at": "2026-01-01T00:00:00Z"}')
     (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
-    assert (found["pem"], found["poll"]["set"], found["problem"]) == ("a list", "one", "")
+    assert (found["pem"], found["poll"]["set"], found["problem"]) == (LIST, "one", "")
     monkeypatch.setattr(observe_files, "LARGEST_CRL", 3)
     (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
     assert found["pem"] == ""
-    assert found["sha256"] == files.sha256(b"a list")
+    assert found["sha256"] == files.sha256(LIST.encode())
 
 
 @pytest.mark.parametrize("poll", ["", "[]", "{", '{"set": 1}'])

@@ -35,6 +35,8 @@ _HEADER = re.compile(r"\$http_([a-z0-9_]+)")
 _ASKING = ("if", "map", "return", "set", "rewrite")
 _TARGET = re.compile(r"(https?)://([^/$]+)")
 _LIBRARY_KEYS = ("openssl_conf", "ssl_conf", "system_default")
+# Unread ones whose value may be shown; that of an engine may be its PIN.
+_LIBRARY_TELLS = ("MinProtocol", "MaxProtocol", "CipherString", "Options", "Curves")
 
 
 def read(text: str, library: str = "", file: str = "nginx.conf") -> Description:
@@ -62,7 +64,9 @@ def _library(text: str) -> Tuple[Dict[str, str], List[str]]:
         if key in ("Ciphersuites", "Groups") and separator:
             settings[key] = value
         elif line and key not in _LIBRARY_KEYS and not re.fullmatch(r"\[ ?[a-z]+ ?\]", line):
-            unread.append(f"{line} (TLS library)")
+            hidden = f"{key} = …" if separator else "a line without a value"
+            shown = line if key in _LIBRARY_TELLS else hidden
+            unread.append(f"{shown} (TLS library)")
     return settings, unread
 
 
@@ -82,7 +86,7 @@ class _Reader:
         if one.name == "map" and len(one.words) == 2:
             known = access.read_map(one)
             if known is None or one.words[1] in self._maps:
-                self._unknown.append(f"{one} (line {one.line})")
+                self._unknown.append(f"{scopes.told(one)} (line {one.line})")
             else:
                 self._maps[one.words[1]] = known
         elif one.name == "upstream" and one.words:
