@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class PkiError(Exception):
@@ -16,6 +16,7 @@ class PkiError(Exception):
         expected: what should be there.
         where: file and field, URL, host or Vault path.
         next_step: the one thing to do now.
+        also: what else is wrong, less decisive; each may be an error with fields of its own.
     """
 
     #: Whether a line feed in a field is ours. Of others it could forge a line of the block.
@@ -30,6 +31,7 @@ class PkiError(Exception):
         expected: str = "",
         where: str = "",
         next_step: str = "",
+        also: Sequence[PkiError] = (),
     ) -> None:
         self.message = shown(message, self.several_lines)
         super().__init__(self.message)
@@ -38,9 +40,23 @@ class PkiError(Exception):
         self.expected = shown(expected, self.several_lines)
         self.where = shown(where, self.several_lines)
         self.next_step = shown(next_step, self.several_lines)
+        self.also = tuple(also)
+
+    def brief(self) -> str:
+        """The error in one line, for a list of what else is wrong."""
+        facts = ((what, value) for what, value in self._compared() if value)
+        told = ", ".join(f"{what} {value}" for what, value in facts)
+        return f"{self.rule}: {self.message}" + (f" ({told})" if told else "")
+
+    def _compared(self) -> tuple[tuple[str, str], ...]:
+        return (("found", self.found), ("expected", self.expected))
 
     def as_result(self) -> dict[str, str]:
-        """The five fields as plain strings, for a module result or a JSON report."""
+        """The fields as plain strings, for a module result or a JSON report.
+
+        ``also`` has a line for each further error and is left out when there is none.
+        """
+        further = {"also": "\n".join(one.brief() for one in self.also)} if self.also else {}
         return {
             "message": self.message,
             "rule": self.rule,
@@ -48,6 +64,7 @@ class PkiError(Exception):
             "expected": self.expected,
             "where": self.where,
             "next_step": self.next_step,
+            **further,
         }
 
     def __str__(self) -> str:
@@ -76,6 +93,7 @@ LABELS = (
     ("found", "found"),
     ("expected", "expected"),
     ("where", "where"),
+    ("also", "also"),
     ("next", "next_step"),
 )
 
@@ -83,5 +101,8 @@ LABELS = (
 def render(error: Mapping[str, str]) -> str:
     """An error's fields as the aligned block that every refusal is printed as."""
     lines = [error["message"]]
-    lines += [f"  {label:<9} {error[field]}" for label, field in LABELS if error.get(field)]
+    for label, field in LABELS:
+        # Only `also` has several lines, one for each further error.
+        values = error.get(field, "").split("\n") if field == "also" else [error.get(field, "")]
+        lines += [f"  {label:<9} {value}" for value in values if value]
     return "\n".join(lines)

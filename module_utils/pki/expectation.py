@@ -3,16 +3,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A certificate that was accepted before: ``serial`` in lower-case hexadecimal.
+
+    ``issuer`` is the issuer's name by RFC 2253; empty stands for any issuer. ``where`` names
+    it for a person, as in "dip-nonprod v1".
+    """
+
+    serial: str
+    issuer: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened before this reply. Digests are SHA-256 in lower-case hexadecimal.
+
+    Attributes:
+        serials: certificates accepted for other requests.
+        keys: digests of the SPKI in other requests, and where they stand.
+        compromised: digests of SPKIs that must never be used again, and who says so.
+        deployed: digest of the certificate (DER) in service before this reply, or empty.
+        accepted: digest of the certificate (DER) that was accepted for this very request, or
+            empty; a certificate accepted before is not held to what a new one must be.
+    """
+
+    serials: Sequence[Seen] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    compromised: Mapping[str, str] = field(default_factory=dict)
+    deployed: str = ""
+    accepted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was asked for: ``subject`` by O, L, ST, C; ``purposes`` out of mtls and signing."""
+    """What was asked for: ``subject`` by O, L, ST, C; ``purposes`` out of mtls and signing.
+
+    ``history`` is what the request's neighbours and the ledger of compromised keys say; None
+    when nobody looked, for a judgement of the reply alone.
+    """
 
     common_name: str
     subject: Mapping[str, str]
     purposes: frozenset[str]
     policy: str
     environment: str
+    history: History | None = None

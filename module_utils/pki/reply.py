@@ -3,7 +3,8 @@
 
 Judged in this order, the first problem decides: readable; no private key; a certificate
 with the request's key; a path to a pinned anchor; an allowed issuer; not revoked; the
-policy's rules. What comes out can be made nowhere else: see :class:`Accepted`.
+policy's rules. What else the policy refuses is named after it. What comes out can be made
+nowhere else: see :class:`Accepted`.
 
 No file, clock or network: bytes and values in, a value or a PkiError out.
 """
@@ -24,6 +25,8 @@ from . import csr as requests
 from .certs import DECODE_ERRORS, in_seconds, sha256, short, subject_of, to_der
 from .errors import PkiError
 from .expectation import Expectation as Expectation
+from .expectation import History as History
+from .expectation import Seen as Seen
 from .reading import read as read
 
 if TYPE_CHECKING:
@@ -162,14 +165,16 @@ def accept(
     moment = in_seconds(now)
     certificates = read(files)
     request = requests.parse(csr)
-    candidates = _with_key(certificates, request)
-    chain = _first_path(candidates, certificates, trust, moment)
-    answers = _revocation_answers(chain, revocation, moment)
-    facts = _facts(chain, request, expectation, trust, answers, moment)
     judge = policy or _shipped(expectation.policy)
-    findings = tuple(
-        one for kind, facts_of in facts.items() for one in _judged(judge, kind, facts_of)
-    )
+    case = _Case(request, expectation, trust, moment, judge)
+    candidates = _with_key(certificates, case)
+    chain = _first_path(candidates, certificates, case)
+    answers = _revocation_answers(chain, revocation, case)
+    facts = _facts(chain, answers, case)
+    findings = _findings(judge, facts)
+    refused = _refusals(findings)
+    if refused:
+        raise _with_others(refused[0], refused[1:])
     _backstop(chain[0])
     leaf = chain[0]
     return Accepted(
@@ -184,6 +189,17 @@ def accept(
         facts=facts,
         seal=_SEAL,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a reply is judged by, whatever it holds."""
+
+    request: requests.Request
+    expectation: Expectation
+    trust: Trust
+    now: datetime
+    policy: Judge
 
 
 def _shipped(name: str) -> Judge:
@@ -201,10 +217,9 @@ def _spki(certificate: x509.Certificate) -> bytes:
         return b""
 
 
-def _with_key(
-    certificates: Sequence[x509.Certificate], request: requests.Request
-) -> list[x509.Certificate]:
+def _with_key(certificates: Sequence[x509.Certificate], case: _Case) -> list[x509.Certificate]:
     """The certificates of the request's key, newest first."""
+    request = case.request
     matching = [one for one in certificates if _spki(one) == request.spki_der]
     if matching:
         matching.sort(key=lambda one: (-one.not_valid_before_utc.timestamp(), sha256(one)))
@@ -226,32 +241,33 @@ def _with_key(
         found=f"public key {digests}{more}",
         expected=f"public key {short(request.spki_sha256)}, the key of request.csr",
         next_step="ask the portal for the certificate of this very request; nothing was changed",
+        also=_else_wrong(certificates[0], case, RULE_KEY) if len(certificates) == 1 else (),
     )
 
 
 def _first_path(
     candidates: Sequence[x509.Certificate],
     certificates: Sequence[x509.Certificate],
-    trust: Trust,
-    now: datetime,
+    case: _Case,
 ) -> path.Chain:
     """The path of the first candidate that has one, or the newest candidate's refusal.
 
     More than one candidate is rare: a re-issue without a new key, or a self-signed
     certificate that somebody made with the request's key.
     """
+    trust = case.trust
     anchors = path.certificates(trust.anchors, "anchor")
     pool = [*path.certificates(trust.intermediates, "intermediate"), *certificates]
     refusals: list[PkiError] = []
     for leaf in candidates:
         try:
-            chain = path.build(leaf, pool, anchors, now=now, judge_leaf=False)
+            chain = path.build(leaf, pool, anchors, now=case.now, judge_leaf=False)
             _check_issuer(chain, trust)
         except PkiError as exc:
             refusals.append(exc)
         else:
             return chain
-    raise refusals[0]
+    raise _with_others(refusals[0], _else_wrong(candidates[0], case, refusals[0].rule))
 
 
 def _normalised(digests: Sequence[str]) -> frozenset[str]:
@@ -276,20 +292,31 @@ def _check_issuer(chain: path.Chain, trust: Trust) -> None:
 
 
 def _revocation_answers(
-    chain: path.Chain, sources: Revocation, now: datetime
+    chain: path.Chain, sources: Revocation, case: _Case
 ) -> tuple[certificate_facts.Revocation, ...]:
     """What is known of each certificate below the anchor, once none of it refuses."""
     statuses = revocation.check(
-        [to_der(certificate) for certificate in chain], sources.crls, now, ocsp=sources.ocsp
+        [to_der(certificate) for certificate in chain], sources.crls, case.now, ocsp=sources.ocsp
     )
     pending = sources.mode == "pending"
-    revocation.require_good(statuses, pending=pending)
+    try:
+        revocation.require_good(statuses, pending=pending)
+    except PkiError as exc:
+        exc.also = (*exc.also, *_else_wrong(chain[0], case, exc.rule))
+        raise
     return chain_facts.answers(statuses, pending=pending)
+
+
+# --- findings ---------------------------------------------------------------------------
+
+
+def _findings(policy: Judge, facts: Mapping[str, Mapping[str, Any]]) -> tuple[Finding, ...]:
+    return tuple(one for kind, document in facts.items() for one in _judged(policy, kind, document))
 
 
 def _judged(policy: Judge, kind: str, facts: Mapping[str, Any]) -> tuple[Finding, ...]:
     try:
-        findings = tuple(policy.judge(kind, facts))
+        return tuple(policy.judge(kind, facts))
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as exc:
         # What was not judged is never approved.
         raise PkiError(
@@ -299,16 +326,36 @@ def _judged(policy: Judge, kind: str, facts: Mapping[str, Any]) -> tuple[Finding
             expected="a verdict of every rule",
             next_step="report this with the certificate; nothing was changed",
         ) from None
-    for finding in findings:
-        if finding.refuses and not finding.passed:
-            raise PkiError(
-                names.printable(str(finding.message), 400),
-                rule=str(finding.rule),
-                found=names.printable(str(finding.found), 400),
-                expected=names.printable(str(finding.expected), 400),
-                next_step=str(finding.next_step),
-            )
-    return findings
+
+
+def _refusals(findings: Sequence[Finding]) -> list[PkiError]:
+    """The findings that keep a certificate out, in the order of the policy."""
+    return [
+        PkiError(
+            names.printable(str(finding.message), 400),
+            rule=str(finding.rule),
+            found=names.printable(str(finding.found), 400),
+            expected=names.printable(str(finding.expected), 400),
+            next_step=str(finding.next_step),
+        )
+        for finding in findings
+        if finding.refuses and not finding.passed
+    ]
+
+
+def _else_wrong(leaf: x509.Certificate, case: _Case, decisive: str) -> tuple[PkiError, ...]:
+    """What the policy refuses besides what already decided: a person mends all of it at once."""
+    try:
+        facts = certificate_facts.document(leaf, _around(leaf, case, certificate_facts.PENDING))
+        found = _refusals(_judged(case.policy, "certificate", facts))
+    except PkiError:
+        return ()
+    return tuple(one for one in found if one.rule != decisive)
+
+
+def _with_others(error: PkiError, others: Sequence[PkiError]) -> PkiError:
+    error.also = (*error.also, *others)
+    return error
 
 
 def _backstop(leaf: x509.Certificate) -> None:
@@ -334,27 +381,20 @@ def _backstop(leaf: x509.Certificate) -> None:
 
 
 def _facts(
-    chain: path.Chain,
-    request: requests.Request,
-    expectation: Expectation,
-    trust: Trust,
-    answers: Sequence[certificate_facts.Revocation],
-    now: datetime,
+    chain: path.Chain, answers: Sequence[certificate_facts.Revocation], case: _Case
 ) -> dict[str, dict[str, Any]]:
     """The facts documents of certificate and chain, by kind."""
-    around = certificate_facts.Around(
-        expectation=expectation, now=now, request=request, revocation=answers[0]
-    )
+    trust = case.trust
     anchors = path.certificates(trust.anchors, "anchor")
     known = path.certificates(trust.intermediates, "intermediate")
     allowed = _normalised(trust.allowed_issuers)
     return {
-        "certificate": certificate_facts.document(chain[0], around),
+        "certificate": certificate_facts.document(chain[0], _around(chain[0], case, answers[0])),
         "chain": chain_facts.document(
             chain_facts.Found(chain, True),
             chain_facts.Around(
-                expectation=expectation,
-                now=now,
+                expectation=case.expectation,
+                now=case.now,
                 anchors=[chain_facts.Pinned.of(ca) for ca in anchors],
                 # Without a list of issuers every CA under the anchors may issue.
                 issuers=[
@@ -367,6 +407,35 @@ def _facts(
             ),
         ),
     }
+
+
+def _around(
+    leaf: x509.Certificate, case: _Case, answer: certificate_facts.Revocation
+) -> certificate_facts.Around:
+    """Where the certificate stands: its request, its revocation, and what was before it.
+
+    A certificate that was accepted for this request before is *kept*: rules about what a new
+    one must be leave it alone, all others hold for it as for a new one.
+    """
+    history = case.expectation.history or History()
+    kept = history.accepted == sha256(leaf)
+    spki = hashlib.sha256(_spki(leaf)).hexdigest()
+    serial, issuer = f"{leaf.serial_number:x}", names.rfc2253(leaf.issuer)
+    return certificate_facts.Around(
+        expectation=case.expectation,
+        now=case.now,
+        request=case.request,
+        source="kept" if kept else "reply",
+        revocation=answer,
+        # Only whether it is this certificate is asked of the record here, not when.
+        acceptance=certificate_facts.Acceptance(history.accepted, case.now) if kept else None,
+        key_also_in=[history.keys[spki]] if spki in history.keys else [],
+        serial_seen_in=[
+            seen.where
+            for seen in history.serials
+            if seen.serial == serial and seen.issuer in ("", issuer)
+        ],
+    )
 
 
 def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:

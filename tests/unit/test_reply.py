@@ -70,7 +70,8 @@ def refusal(*files: bytes, **changes: Any) -> PkiError:
     assert error.found
     assert error.expected
     assert error.next_step
-    assert all(text.isprintable() for text in error.as_result().values())
+    fields = error.as_result().values()
+    assert all(line.isprintable() for text in fields for line in text.splitlines())
     return error
 
 
