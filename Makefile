@@ -20,7 +20,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status policy policy-test explain test lint unit adversarial generations \
+.PHONY: help lab lab-down status policy policy-test explain test lint unit adversarial interop generations \
   integration molecule faults molecule-clean bench requirements clean
 
 help: ## Show what there is
@@ -86,6 +86,9 @@ unit: $(VENV)/.dev ## Only the unit tests
 
 adversarial: $(VENV)/.dev ## Only the hostile inputs
 	@$(BIN)/python tools/check.py adversarial
+
+interop: $(VENV)/.dev ## Only the suites and validators of others
+	@$(BIN)/python tools/check.py interop
 
 generations: $(VENV)/.dev ## Only the other generation of Ansible, where there is a Python for it
 	@$(BIN)/python tools/check.py generations
