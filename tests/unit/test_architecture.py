@@ -59,6 +59,7 @@ FLOORS = (
         "firewall_text",
         "download",
         "ocsp_query",
+        "signature",
     ),
     ("stores.base", "stores.transit", "stores", "inventory", "ocsp_response", "reading", "shipped"),
     (
@@ -69,7 +70,7 @@ FLOORS = (
         "lint_logic",
     ),
     ("revocation", "trust_files", "public_state", "gateway", "declarations", "evidence_records"),
-    ("path", "report", "submission", "request_facts", "chain_facts", "crl_cache", "key_place"),
+    ("path", "report", "submission", "request_facts", "chain_facts", "crl_cache", "key_place", "history"),
     ("reply", "session", "keystores", "show"),
     ("release_bundle", "acceptance", "gather", "request_stage", "accepted_record"),
     ("facts", "facts.scene", "inventory_files"),
