@@ -96,6 +96,12 @@ def parse(pem: bytes) -> Request:
     )
 
 
+def key_digest(data: bytes) -> str:
+    """SHA-256 of a request's public key, without a look at the rest; PkiError as :func:`parse`."""
+    request = _load(data)
+    return hashlib.sha256(_part("public key", lambda: spki_der(request.public_key()))).hexdigest()
+
+
 def _load(data: bytes) -> x509.CertificateSigningRequest:
     if len(data) > MAX_REQUEST_BYTES:
         raise _unreadable(f"{len(data)} bytes", f"at most {MAX_REQUEST_BYTES} bytes")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,16 @@ class Seen:
     serial: str
     issuer: str
     where: str
+
+
+class BySerial(Sequence[Seen]):
+    """Many certificates, of which those with one serial number are found without a walk."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def of_serial(self, serial: str) -> Sequence[Seen]:
+        """Those with this serial number (lower-case hexadecimal)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,12 @@ class History:
     compromised: Mapping[str, str] = field(default_factory=dict)
     deployed: str = ""
     accepted: str = ""
+
+    def seen(self, serial: str, issuer: str) -> list[str]:
+        """Where a certificate of this serial number and issuer (RFC 2253) was accepted."""
+        known = self.serials
+        same = known.of_serial(serial) if isinstance(known, BySerial) else known
+        return [one.where for one in same if one.serial == serial and one.issuer in ("", issuer)]
 
 
 @dataclass(frozen=True, slots=True)

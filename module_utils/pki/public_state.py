@@ -13,6 +13,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ class VersionFiles:
     chain: bytes | None
     accepted_record: Mapping[str, Any] | None
     outcome_record: Mapping[str, Any] | None
+    asked_record: Mapping[str, Any] | None = None
 
     @property
     def presented(self) -> tuple[bytes, ...]:
@@ -80,6 +82,25 @@ def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
     return tuple(found)
 
 
+def scan_every(directory: str | Path) -> dict[str, tuple[VersionFiles, ...]]:
+    """The versions of every certificate there is, declared or not, by name.
+
+    For what has to know all of them, as history does: whoever cannot be read is left out.
+    """
+    found: dict[str, tuple[VersionFiles, ...]] = {}
+    for name in _names(Path(directory)):
+        with suppress(PkiError):
+            found[name] = scan(directory, name)
+    return found
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
 def _no_gap(base: Path, numbers: list[int]) -> None:
     """Versions follow each other: a number out of the blue would be a wish for as many keys."""
     for before, number in itertools.pairwise([0, *numbers]):
@@ -111,6 +132,7 @@ def _read_version(path: Path) -> VersionFiles:
         chain=_bytes(path / "chain.pem"),
         accepted_record=_record(path / "accepted.yml"),
         outcome_record=_record(path / "outcome.yml"),
+        asked_record=_record(path / "asked.yml"),
     )
 
 

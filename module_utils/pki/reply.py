@@ -430,11 +430,7 @@ def _around(
         # Only whether it is this certificate is asked of the record here, not when.
         acceptance=certificate_facts.Acceptance(history.accepted, case.now) if kept else None,
         key_also_in=[history.keys[spki]] if spki in history.keys else [],
-        serial_seen_in=[
-            seen.where
-            for seen in history.serials
-            if seen.serial == serial and seen.issuer in ("", issuer)
-        ],
+        serial_seen_in=history.seen(serial, issuer),
     )
 
 
