@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class PkiError(Exception):
@@ -69,6 +70,16 @@ class PkiError(Exception):
 
     def __str__(self) -> str:
         return render(self.as_result())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As values, for the way from a worker to its parent: the fields are told by name."""
+        return _again, (type(self), self.args, dict(self.__dict__))
+
+
+def _again(kind: type[PkiError], args: tuple[Any, ...], fields: dict[str, Any]) -> PkiError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 LONGEST_FIELD = 1500
