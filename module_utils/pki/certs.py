@@ -87,8 +87,13 @@ def check_signature_octets(signed: bytes) -> None:
     Raises:
         ValueError: unused bits, or not the outer shape of a signed object.
     """
-    parts = tuple(der.elements(der.element(signed).content))
-    if len(parts) != 3 or parts[2].tag != der.BIT_STRING or parts[2].content[:1] != b"\0":
+    # Places instead of elements: a CRL may be as long as a memory is not.
+    whole = der.span(signed)
+    first = der.span(signed, whole.start)
+    second = der.span(signed, first.end)
+    third = der.span(signed, second.end)
+    octets = third.tag == der.BIT_STRING and signed[third.start : third.start + 1] == b"\0"
+    if third.end != whole.end or not octets:
         raise der.Malformed("the signature is not a whole number of octets")
 
 

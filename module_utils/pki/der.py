@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 INTEGER, BIT_STRING, OCTET_STRING, OID, UTF8_STRING, SEQUENCE = 0x02, 0x03, 0x04, 0x06, 0x0C, 0x30
+UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 _MAX_LENGTH_OCTETS = 4
+_MAX_OID_OCTETS = 256
 
 
 class Malformed(ValueError):
@@ -36,8 +38,23 @@ class Element:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the content of one element starts and where the element ends. Nothing is copied."""
+
+    tag: int
+    start: int
+    end: int
+
+
 def element(data: bytes, offset: int = 0) -> Element:
-    """The element at ``offset``.
+    """The element at ``offset``; raises Malformed like ``span``."""
+    found = span(data, offset)
+    return Element(found.tag, data[found.start : found.end], data[offset : found.end])
+
+
+def span(data: bytes, offset: int = 0) -> Span:
+    """The place of the element at ``offset``.
 
     Raises:
         Malformed: not definite-length DER, or it reaches past the end of ``data``.
@@ -53,7 +70,7 @@ def element(data: bytes, offset: int = 0) -> Element:
         start += octets
     if start + length > len(data):
         raise Malformed("DER element is cut short")
-    return Element(data[offset], data[start : start + length], data[offset : start + length])
+    return Span(data[offset], start, start + length)
 
 
 def elements(content: bytes) -> Iterator[Element]:
@@ -67,7 +84,8 @@ def elements(content: bytes) -> Iterator[Element]:
 
 def dotted(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content octets."""
-    if not content or content[-1] & 0x80:
+    # Arcs have no bound of their own, and building a number of a million octets takes hours.
+    if not content or content[-1] & 0x80 or len(content) > _MAX_OID_OCTETS:
         raise Malformed("unusable object identifier")
     arcs, value = [], 0
     for octet in content:

@@ -13,28 +13,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from .ask import Ask
 from .download import Patience, download
 from .errors import PkiError
 
-_TYPE = "application/ocsp-request"
-_MOST = 3
+TYPE = "application/ocsp-request"
 
 
 def responders(certificate: x509.Certificate) -> tuple[str, ...]:
     """The http addresses of a certificate's OCSP responders, the first few of them."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    except x509.ExtensionNotFound:
-        return ()
-    named = [
-        one.access_location.value
-        for one in found.value
-        if one.access_method == AuthorityInformationAccessOID.OCSP
-        and isinstance(one.access_location, x509.UniformResourceIdentifier)
-    ]
-    return tuple(url for url in named if url.startswith(("http://", "https://")))[:_MOST]
+    return Ask.of(certificate, certificate).ocsp_urls
+
+
+def request(certificate: x509.Certificate, issuer: x509.Certificate) -> bytes:
+    """The DER of the question about one certificate."""
+    # SHA-1 here is a name for a key and protects nothing; responders are bound to know it only.
+    builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())
+    return builder.build().public_bytes(Encoding.DER)
 
 
 def ask(
@@ -44,13 +40,11 @@ def ask(
     patience: Patience,
 ) -> list[bytes]:
     """The first responder's answer that comes; PkiError of the last one when none does."""
-    # SHA-1 here is a name for a key and protects nothing; responders are bound to know it only.
-    builder = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, hashes.SHA1())
-    body = builder.build().public_bytes(Encoding.DER)
+    body = request(certificate, issuer)
     error: PkiError | None = None
     for address in addresses:
         try:
-            return [download(address, patience, body=body, content_type=_TYPE)]
+            return [download(address, patience, body=body, content_type=TYPE)]
         except PkiError as exc:
             error = exc
     if error is None:

@@ -8,7 +8,7 @@ signing and that is valid now. ``unknown``, ``tryLater`` and the like are no ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -35,6 +35,8 @@ _RSA_PKCS1 = frozenset(
     }
 )
 
+IsListed = Callable[[x509.Certificate], bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -53,16 +55,27 @@ class Response:
     parsed: ocsp.OCSPResponse
 
     def answer(
-        self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+        self,
+        certificate: x509.Certificate,
+        issuer: x509.Certificate,
+        now: datetime,
+        is_listed: IsListed = lambda _responder: False,
     ) -> Answer:
-        """The response's word on ``certificate``; ``issuer`` is the CA above it."""
+        """The response's word on ``certificate``; ``issuer`` is the CA above it.
+
+        ``is_listed`` tells whether a CRL of the issuer lists a responder it appointed.
+        """
         try:
-            return self._answer(certificate, issuer, now)
+            return self._answer(certificate, issuer, now, is_listed)
         except DECODE_ERRORS:
             return Answer("unknown", note="an OCSP response has parts that cannot be read")
 
     def _answer(
-        self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+        self,
+        certificate: x509.Certificate,
+        issuer: x509.Certificate,
+        now: datetime,
+        is_listed: IsListed,
     ) -> Answer:
         matching = [one for one in self.parsed.responses if _is_about(one, certificate, issuer)]
         if not matching:
@@ -70,19 +83,25 @@ class Response:
         name = f"OCSP response of {names.display(issuer.subject)}"
         if any(extension.critical for extension in self.parsed.extensions):
             return Answer("unknown", note=f"{name} has an unknown critical extension")
-        if not self._signed_for(issuer, now):
+        if not self._signed_for(issuer, now, is_listed):
             return Answer("unknown", note=f"{name} is not signed by it or for it")
         answers = [_word(one, f"{name} from {stamp(one.this_update_utc)}", now) for one in matching]
         ranking = {"revoked": 0, "unknown": 1, "good": 2}
         return min(answers, key=lambda answer: ranking[answer.verdict])
 
-    def _signed_for(self, issuer: x509.Certificate, now: datetime) -> bool:
-        return any(self._signed_by(candidate) for candidate in self._responders(issuer, now))
+    def _signed_for(self, issuer: x509.Certificate, now: datetime, is_listed: IsListed) -> bool:
+        return any(
+            self._signed_by(candidate) for candidate in self._responders(issuer, now, is_listed)
+        )
 
-    def _responders(self, issuer: x509.Certificate, now: datetime) -> Iterator[x509.Certificate]:
+    def _responders(
+        self, issuer: x509.Certificate, now: datetime, is_listed: IsListed
+    ) -> Iterator[x509.Certificate]:
         yield issuer
         for candidate in self.parsed.certificates[:_MAX_RESPONDERS]:
-            if _may_answer(candidate, issuer, now):
+            # Whether a responder without id-pkix-ocsp-nocheck needs an answer of its own is ours
+            # to say (RFC 6960 4.2.2.2.1): no, but one that its issuer has revoked is none.
+            if _may_answer(candidate, issuer, now) and not is_listed(candidate):
                 yield candidate
 
     def _signed_by(self, responder: x509.Certificate) -> bool:

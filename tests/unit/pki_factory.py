@@ -276,13 +276,13 @@ def _signed(crl: bytes) -> bytes:
 def _resigned(
     parts: Sequence[bytes], signer: rsa.RSAPrivateKey, algorithm: Any, oid_end: bytes
 ) -> bytes:
-    signed = _tlv(0x30, b"".join(parts))
+    signed = tlv(0x30, b"".join(parts))
     signature = signer.sign(signed, padding.PKCS1v15(), algorithm)
     identifier = _RSA_PREFIX + oid_end + b"\x05\x00"
-    return _tlv(0x30, signed + identifier + _tlv(0x03, b"\0" + signature))
+    return tlv(0x30, signed + identifier + tlv(0x03, b"\0" + signature))
 
 
-def _tlv(tag: int, content: bytes) -> bytes:
+def tlv(tag: int, content: bytes) -> bytes:
     size = len(content)
     if size < 0x80:
         return bytes([tag, size]) + content
