@@ -125,6 +125,7 @@ from ansible.module_utils.pki import (
     gather,
     inventory_files,
     keystores,
+    ledger,
     session,
 )
 from ansible.module_utils.pki.errors import PkiError
@@ -153,10 +154,22 @@ def stored_keys(inputs, options):
         return {}, (exc.as_result(),)
 
 
+def stored_ledger(inputs, options):
+    """What Vault says of compromised keys, and what kept it from saying it."""
+    try:
+        with keystores.vault(options, os.environ) as client:
+            return ledger.stored(client, inputs.environment_classes), ()
+    except PkiError as exc:
+        return {}, (exc.as_result(),)
+
+
 def scene_of(params):
     """The inventory, and everything that was observed of it."""
     inputs = session.load(params, judged=False)
     keys, problems = stored_keys(inputs, params["vault"])
+    if not problems:
+        compromised, problems = stored_ledger(inputs, params["vault"])
+        inputs = session.knowing(inputs, compromised)
     scene = Scene(
         inputs=inputs,
         scope="live",

@@ -169,11 +169,24 @@ key_digests:
   description: SHA-256 of the public key of every key version, by certificate and version.
   returned: success
   type: dict
+compromised:
+  description: What Vault's ledger says of compromised keys, by the SHA-256 of the public key.
+  returned: success
+  type: dict
 """
 
 import os
 
-from ansible.module_utils.pki import gateway, gather, inventory, keystores, probe, report, session
+from ansible.module_utils.pki import (
+    gateway,
+    gather,
+    inventory,
+    keystores,
+    ledger,
+    probe,
+    report,
+    session,
+)
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
 
@@ -227,6 +240,7 @@ def handler(module):
     check(module.params, inputs)
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
+        compromised = ledger.stored(client, inputs.environment_classes)
     plans = gather.plans(inputs, keys, served(module.params["endpoints"]))
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:
@@ -237,6 +251,7 @@ def handler(module):
         "sentences": report.sentences(plans),
         "table": report.table(document),
         "status": document,
+        "compromised": compromised,
         "attention": [plan.name for plan in plans if plan.needs_person],
         "key_digests": {
             name: {str(number): version.spki_sha256 for number, version in versions.items()}

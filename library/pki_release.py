@@ -72,6 +72,12 @@ options:
     type: list
     elements: dict
     default: []
+  compromised:
+    description:
+      - Keys that must never be used again, by the SHA-256 of their public key, as C(pki_plan)
+        returned them from Vault. Read by the action.
+    type: dict
+    default: {}
   vault:
     description:
       - How the controller reaches the key server as the release role, as a map of places; no
@@ -179,6 +185,7 @@ SPEC = {
     "certificates_dir": {"type": "str"},
     "crl_cache_dir": {"type": "str"},
     "crl_sets": {"type": "list", "elements": "dict", "default": []},
+    "compromised": {"type": "dict", "default": {}},
     "vault": {"type": "dict", "default": {}},
     "wrap_ttl": {"type": "int", "default": 60},
     "host_vault": {"type": "dict", "options": HOST_VAULT},

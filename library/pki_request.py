@@ -76,12 +76,20 @@ options:
     type: list
     elements: dict
     required: true
+  compromised:
+    description:
+      - Keys that must never be used again, by the SHA-256 of their public key, as C(pki_plan)
+        returned them from Vault.
+      - The inventory's C(compromised.yml) is read besides.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
 - name: Make keys and write requests
   pki_request:
     actions: "{{ plan.actions }}"
+    compromised: "{{ plan.compromised }}"
     organisations: "{{ organisations }}"
     certificates: "{{ certificates }}"
     trust: "{{ trust }}"
@@ -114,13 +122,20 @@ import os
 
 from ansible.module_utils.pki import keystores, public_state, request_stage, session
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import ACTIONS, INVENTORY, JUDGED, VAULT
+from ansible.module_utils.pki_ansible.arguments import (
+    ACTIONS,
+    COMPROMISED,
+    INVENTORY,
+    JUDGED,
+    VAULT,
+)
 
 SPEC = {
     **INVENTORY,
     **JUDGED,
     **VAULT,
     **ACTIONS,
+    **COMPROMISED,
 }
 KINDS = ("create_key", "write_request")
 
@@ -153,6 +168,7 @@ def carry_out(inputs, stores, name, version, check_mode):
         record,
         version,
         inputs.certificates_dir,
+        inputs.compromised,
     )
     if written.missing and not check_mode:
         public_state.write(written.directory, written.contents)

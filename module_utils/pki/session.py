@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import crl_cache, declarations, inventory, policy_files, trust_files
+from . import crl_cache, declarations, inventory, ledger, policy_files, trust_files
 from .errors import PkiError
 from .inventory import Declared
 from .policy import Policy
@@ -25,6 +25,7 @@ class Inputs:
     """The declared inventory with its policies and pinned CAs.
 
     ``base_dir`` is the inventory's directory: file names in the inventory start there.
+    ``compromised`` are the keys that must never be used again, by SPKI digest, and who says so.
     """
 
     declared: Declared
@@ -35,10 +36,16 @@ class Inputs:
     now: datetime
     given_crls: Mapping[str, bytes] = field(default_factory=dict)
     base_dir: Path = Path()
+    compromised: Mapping[str, str] = field(default_factory=dict)
 
     def policy_of(self, certificate: str) -> Policy:
         """The policy that a declared certificate follows."""
         return self.policies[self.declared.certificates[certificate].policy]
+
+    @property
+    def environment_classes(self) -> frozenset[str]:
+        """The classes of environments that the declared certificates are of."""
+        return frozenset(one.environment_class for one in self.declared.certificates.values())
 
 
 def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool = True) -> Inputs:
@@ -72,7 +79,16 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
         now=moment,
         given_crls=_given_crls(params.get("crl_sets") or ()),
         base_dir=_directory(params, "base_dir"),
+        compromised=ledger.merged(
+            ledger.committed(_directory(params, "base_dir"), _directory(params, "policy_dir")),
+            params.get("compromised") or {},
+        ),
     )
+
+
+def knowing(inputs: Inputs, compromised: Mapping[str, str]) -> Inputs:
+    """The inputs with a ledger of compromised keys that was read since."""
+    return replace(inputs, compromised=ledger.merged(inputs.compromised, compromised))
 
 
 def _directory(params: Mapping[str, Any], name: str) -> Path:

@@ -148,6 +148,14 @@ LOGIN = Kind(
     "a role id and a secret id that belong together and are still valid",
     "is the secret id used up, expired or bound to another address? issue a new one",
 )
+UPGRADING = Kind(
+    "VAULT-UNAVAILABLE",
+    "the KV engine was just made and is getting ready",
+    "an engine that is ready",
+    "wait a moment, then run again",
+    Retry.UNPROCESSED,
+    10.0,
+)
 CAS = Kind(
     "VAULT-CAS",
     "somebody else wrote this Vault entry first",
@@ -255,6 +263,7 @@ TEXTS: tuple[tuple[int, str, Kind], ...] = (
     (400, "invalid role", LOGIN),
     (400, "invalid secret id", LOGIN),
     (400, "check-and-set parameter", CAS),
+    (400, "upgrading from non-versioned", UPGRADING),
 )
 STATUSES: dict[int, Kind] = {
     400: REQUEST,

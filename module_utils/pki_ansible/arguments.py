@@ -22,5 +22,8 @@ JUDGED = {
 #: How to reach the key server: places, no secrets.
 VAULT = {"vault": {"type": "dict", "default": {}}}
 
+#: The keys that Vault's ledger names, as the plan returned them; public digests.
+COMPROMISED = {"compromised": {"type": "dict", "default": {}}}
+
 #: The plan's actions.
 ACTIONS = {"actions": {"type": "list", "elements": "dict", "required": True}}

@@ -29,6 +29,7 @@ from pki.vault import Client, Settings
 
 TLS_MOUNT = "transit-nonprod-tls"
 SIGNING_MOUNT = "transit-nonprod-signing"
+KV_MOUNT = "kv-nonprod"
 START_SECONDS = 60.0
 
 
@@ -49,8 +50,16 @@ path "{mount}/sign/+/+"      {{ capabilities = ["update"] }}
 """
 
 
+#: The ledger of compromised keys: looked at and added to, never changed or taken back.
+LEDGER_RULES = f"""
+path "{KV_MOUNT}/metadata/compromised" {{ capabilities = ["list"] }}
+path "{KV_MOUNT}/data/compromised/+"   {{ capabilities = ["create", "read", "list"] }}
+"""
+
 POLICIES = {
-    "pipeline": transit_rules(TLS_MOUNT, "true") + transit_rules(SIGNING_MOUNT, "false"),
+    "pipeline": transit_rules(TLS_MOUNT, "true")
+    + transit_rules(SIGNING_MOUNT, "false")
+    + LEDGER_RULES,
     "release": f"""
 path "{TLS_MOUNT}/export/signing-key/+/+" {{
   capabilities = ["read"]
@@ -139,10 +148,16 @@ def request(name: str, path: str, **data: object) -> str:
     fields = " ".join(
         f'{key} = {{ eval_type = "string" eval_source = "env" env_var = "{value.name}" }}'
         if isinstance(value, Env)
-        else f"{key} = {json.dumps(value)}"
+        else f"{key} = {_hcl(value)}"
         for key, value in data.items()
     )
     return f'  request "{name}" {{ operation = "update" path = "{path}" data = {{ {fields} }} }}\n'
+
+
+def _hcl(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + " ".join(f"{key} = {_hcl(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -157,6 +172,7 @@ def self_initialisation() -> str:
         request("approle", "sys/auth/approle", type="approle"),
         request("tls-keys", f"sys/mounts/{TLS_MOUNT}", type="transit"),
         request("signing-keys", f"sys/mounts/{SIGNING_MOUNT}", type="transit"),
+        request("ledger", f"sys/mounts/{KV_MOUNT}", type="kv", options={"version": "2"}),
     ]
     for role, policy in POLICIES.items():
         base = f"auth/approle/role/{role}"

@@ -20,6 +20,9 @@ path "transit-prod-tls/keys/+" { capabilities = ["read"] }
 path "transit-prod-signing/keys"   { capabilities = ["list"] }
 path "transit-prod-signing/keys/+" { capabilities = ["read"] }
 
+path "kv-nonprod/metadata/compromised" { capabilities = ["list"] }
+path "kv-prod/metadata/compromised"    { capabilities = ["list"] }
+
 path "pki-root/issuers"     { capabilities = ["list"] }
 path "pki-root/roles"       { capabilities = ["list"] }
 path "pki-root/roles/+"     { capabilities = ["read"] }

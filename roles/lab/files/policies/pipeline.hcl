@@ -50,3 +50,11 @@ path "transit-prod-signing/keys/+" {
 }
 path "transit-prod-signing/keys/+/rotate" { capabilities = ["update"] }
 path "transit-prod-signing/sign/+/+"      { capabilities = ["update"] }
+
+# The ledger of compromised keys: it may look at it and add an entry. Without "update" and "delete"
+# nobody who is the pipeline can take one back or change what it says.
+path "kv-nonprod/metadata/compromised" { capabilities = ["list"] }
+path "kv-nonprod/data/compromised/+"   { capabilities = ["create", "read", "list"] }
+
+path "kv-prod/metadata/compromised" { capabilities = ["list"] }
+path "kv-prod/data/compromised/+"   { capabilities = ["create", "read", "list"] }
