@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from . import names, revocation
+from . import names, path_profile, revocation
 from .certs import (
     DECODE_ERRORS,
     check_signature_octets,
@@ -59,12 +59,14 @@ def validate(
     """The path from ``leaf`` to one of ``anchors``, as DER, leaf first and anchor last.
 
     Certificates are DER or PEM. ``purpose`` is ``clientAuth``, ``serverAuth`` or a dotted
-    OID that leaf and CAs must allow; None leaves extended key usage to the caller. With
-    ``crls`` and ``ocsp`` both None revocation is not checked; when either is given, every
-    certificate below the anchor needs a good answer.
+    OID that leaf and CAs must allow; None leaves extended key usage to the caller, and lets
+    a CA certificate be the leaf (RFC 5280, 6.1 makes no difference; a named purpose does).
+    With ``crls`` and ``ocsp`` both None revocation is not checked; when either is given,
+    every certificate below the anchor needs a good answer. Host names are not judged.
 
     Raises:
         PkiError: DIP-3.5.1-CHAIN, DIP-3.5.1-EXPIRY or DIP-3.5.2.5-RP-CHECK.
+        ValueError: a naive ``now`` or a ``purpose`` that is no OID: faults of the caller.
     """
     found = build(
         one_certificate(leaf, "leaf"),
@@ -90,19 +92,23 @@ def build(
 ) -> Chain:
     """As ``validate``, on parsed certificates and without revocation.
 
-    ``judge_leaf=False`` leaves the leaf's own basicConstraints and keyUsage to the caller,
-    who has a rule with a clause and better words for them; signatures, names, dates and
-    everything about the CAs are judged all the same.
+    ``judge_leaf=False`` leaves the leaf's own key, basicConstraints, keyUsage and names to
+    the caller, who has rules with a clause and better words for them; signatures, issuers,
+    dates and everything about the CAs are judged all the same.
     """
     moment = in_seconds(now)
     if not anchors:
         raise _chain_error(leaf, "no trust anchor is configured", "at least one pinned CA")
     pool = _relevant(leaf, intermediates)
-    verifier = _verifier(anchors, moment, _purpose_oid(purpose), judge_leaf)
+    usage = _purpose_oid(purpose)
+    verifier = _verifier(anchors, moment, usage)
     try:
         chain = tuple(verifier.verify(leaf, list(pool)).chain)
         for certificate in chain:
             check_signature_octets(to_der(certificate))
+        fault = path_profile.fault_of_path(chain)
+        if fault is None and judge_leaf:
+            fault = path_profile.fault_of_leaf(leaf, usage)
     except verification.VerificationError as exc:
         raise _explain(leaf, pool, anchors, moment, str(exc)) from None
     except DECODE_ERRORS as exc:
@@ -113,6 +119,8 @@ def build(
             f"a path of {len(chain)} certificates",
             f"2 to {MAX_CHAIN}: a certificate and the CAs above it up to a pinned anchor",
         )
+    if fault is not None:
+        raise _chain_error(leaf, fault.found, fault.expected)
     return chain
 
 
@@ -175,7 +183,6 @@ def _verifier(
     anchors: Sequence[x509.Certificate],
     now: datetime,
     purpose: x509.ObjectIdentifier | None,
-    judge_leaf: bool,
 ) -> verification.ClientVerifier:
     """A verifier that judges no host name: who may be called what is the policy's affair.
 
@@ -184,16 +191,16 @@ def _verifier(
     """
     either = verification.Criticality.AGNOSTIC
     usage = _usage_check(purpose) if purpose is not None else None
-    # A path needs no SAN: the leaf is identified by key and common name. All else that the
-    # library's profiles demand of leaf and CAs (key identifiers, CA flags) stays.
+    # A path needs no SAN: the leaf is identified by key and common name. Whether it may be a
+    # CA's is judged in path_profile. All else that the library's profiles demand of leaf and
+    # CAs (key identifiers, CA flags) stays.
     leaf = (
         verification.ExtensionPolicy.webpki_defaults_ee()
         .may_be_present(x509.SubjectAlternativeName, either, None)
         .may_be_present(x509.ExtendedKeyUsage, either, usage)
+        .may_be_present(x509.BasicConstraints, either, None)
+        .may_be_present(x509.KeyUsage, either, None)
     )
-    if not judge_leaf:
-        leaf = leaf.may_be_present(x509.BasicConstraints, either, None)
-        leaf = leaf.may_be_present(x509.KeyUsage, either, None)
     authority = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
         x509.ExtendedKeyUsage, either, usage
     )

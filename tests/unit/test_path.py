@@ -166,9 +166,15 @@ def test_a_ca_without_key_cert_sign_issues_nothing() -> None:
     assert refusal(mute.leaf(), [mute.der], [ROOT.der]).rule == "DIP-3.5.1-CHAIN"
 
 
-def test_a_ca_certificate_is_no_leaf() -> None:
-    leaf = ISSUING.leaf(ca=True, key_usage=("key_cert_sign",))
-    assert refusal(leaf, [ISSUING.der], [ROOT.der]).rule == "DIP-3.5.1-CHAIN"
+def test_a_ca_certificate_is_a_leaf_only_where_no_purpose_is_named() -> None:
+    below = ISSUING.leaf(ca=True, key_usage=("key_cert_sign",))
+    assert path.validate(below, [ISSUING.der], [ROOT.der], now=NOW) == [
+        below,
+        ISSUING.der,
+        ROOT.der,
+    ]
+    error = refusal(below, [ISSUING.der], [ROOT.der], purpose="clientAuth")
+    assert (error.rule, error.found) == ("DIP-3.5.1-CHAIN", "a CA certificate")
 
 
 def test_an_unknown_critical_extension_is_refused() -> None:
