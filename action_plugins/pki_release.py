@@ -8,6 +8,7 @@ exists between two lines of :meth:`ActionModule._present` and inside the module'
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any
@@ -23,6 +24,7 @@ from pki.errors import PkiError
 from pki.key_place import mount_of_version
 from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
+from pki.reply import Accepted
 from pki_ansible import failure
 
 JUDGED_WITH = (
@@ -37,10 +39,15 @@ JUDGED_WITH = (
 OPTIONAL = {
     "actions": [],
     "crl_sets": [],
+    "compromised": {},
     "vault": {},
     "wrap_ttl": 60,
     "host_vault": None,
 }
+
+#: What `ReleaseBundle.for_host` gives: made in the worker that judged, the only way there is.
+Bundle = dict[str, Any]
+
 FROM_TASK = (*JUDGED_WITH, "release_root", *OPTIONAL)
 
 
@@ -86,12 +93,12 @@ class ActionModule(ActionBase):
         self,
         inputs: session.Inputs,
         arguments: dict[str, Any],
-        bundles: list[ReleaseBundle],
+        bundles: list[Bundle],
         seen: dict[str, Any],
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
         keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
-        wanted = [bundle for bundle in bundles if bundle.id in keyless]
+        wanted = [bundle for bundle in bundles if bundle["id"] in keyless]
         if wanted:
             self._refuse_copied_modules()
         tokens = wrapped(inputs, arguments, wanted) if wanted else {}
@@ -113,14 +120,14 @@ class ActionModule(ActionBase):
         self,
         state: str,
         arguments: dict[str, Any],
-        bundles: list[ReleaseBundle],
+        bundles: list[Bundle],
         tokens: dict[str, str],
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
         parameters = {
             "state": state,
             "release_root": arguments["release_root"],
-            "releases": [bundle.for_host() for bundle in bundles],
+            "releases": bundles,
             "host_vault": arguments["host_vault"],
             "wrap_tokens": tokens,
         }
@@ -131,20 +138,17 @@ class ActionModule(ActionBase):
 
 def judged(
     inputs: session.Inputs, actions: list[dict[str, Any]]
-) -> tuple[list[ReleaseBundle], list[dict[str, Any]]]:
+) -> tuple[list[Bundle], list[dict[str, Any]]]:
     """Releases of what is accepted here and now, and what is refused, as results."""
-    evidence = acceptance.evidence(inputs, {})
     outcome = acceptance.run(
-        inputs.declared, acceptance.wanted(actions), inputs.certificates_dir, evidence
+        inputs.declared,
+        acceptance.wanted(actions),
+        inputs.certificates_dir,
+        acceptance.evidence(inputs, {}),
+        functools.partial(_bundle, inputs),
     )
     # Of several deployable versions of a certificate the newest accepted one is installed.
-    newest = {name: (version, accepted) for (name, version), accepted in outcome.accepted.items()}
-    bundles = [
-        ReleaseBundle.of(
-            name, version, accepted, _key_path(inputs, outcome.files[(name, version)], name)
-        )
-        for name, (version, accepted) in newest.items()
-    ]
+    newest = {name: bundle for (name, _), bundle in outcome.accepted.items()}
     refused = [
         {
             "certificate": refusal.certificate,
@@ -154,11 +158,17 @@ def judged(
         }
         for refusal in outcome.refused
     ]
-    return bundles, refused
+    return list(newest.values()), refused
+
+
+def _bundle(inputs: session.Inputs, name: str, files: VersionFiles, accepted: Accepted) -> Bundle:
+    """What a host is sent of an accepted certificate, and where its key is released."""
+    key_path = _key_path(inputs, files, name)
+    return ReleaseBundle.of(name, files.number, accepted, key_path).for_host()
 
 
 def wrapped(
-    inputs: session.Inputs, arguments: dict[str, Any], bundles: list[ReleaseBundle]
+    inputs: session.Inputs, arguments: dict[str, Any], bundles: list[Bundle]
 ) -> dict[str, str]:
     """One single-use token a release, by key path. The only login of the release role."""
     from pki import keystores  # an HTTP client that most runs never need
@@ -166,10 +176,11 @@ def wrapped(
     with keystores.vault(arguments["vault"], os.environ) as client:
         stores = keystores.Stores(client, inputs.policies)
         return {
-            bundle.key_path: stores.at(
-                inputs.declared.certificates[bundle.certificate], bundle.key_path.split("/")[0]
+            bundle["key_path"]: stores.at(
+                inputs.declared.certificates[bundle["certificate"]],
+                bundle["key_path"].split("/")[0],
             )
-            .wrap(bundle.certificate, bundle.version, int(arguments["wrap_ttl"]))
+            .wrap(bundle["certificate"], bundle["version"], int(arguments["wrap_ttl"]))
             .token
             for bundle in bundles
         }

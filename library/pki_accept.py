@@ -68,6 +68,13 @@ options:
     type: list
     elements: dict
     required: true
+  compromised:
+    description:
+      - Keys that must never be used again, by the SHA-256 of their public key, as C(pki_plan)
+        returned them from Vault.
+      - The inventory's C(compromised.yml) is read besides.
+    type: dict
+    default: {}
   key_digests:
     description: The stores' public key digests, as C(pki_plan) returned them.
     type: dict
@@ -78,6 +85,7 @@ EXAMPLES = r"""
 - name: Judge the replies
   pki_accept:
     actions: "{{ plan.actions }}"
+    compromised: "{{ plan.compromised }}"
     key_digests: "{{ plan.key_digests }}"
     organisations: "{{ organisations }}"
     certificates: "{{ certificates }}"
@@ -111,14 +119,17 @@ sentences:
   elements: str
 """
 
+import functools
+
 from ansible.module_utils.pki import acceptance, accepted_record, report, session
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import ACTIONS, INVENTORY, JUDGED
+from ansible.module_utils.pki_ansible.arguments import ACTIONS, COMPROMISED, INVENTORY, JUDGED
 
 SPEC = {
     **INVENTORY,
     **JUDGED,
     **ACTIONS,
+    **COMPROMISED,
     # Digests of public keys: no secret, whatever the name suggests.
     "key_digests": {"type": "dict", "required": True, "no_log": False},
 }
@@ -131,13 +142,12 @@ def handler(module):
         acceptance.wanted(module.params["actions"]),
         inputs.certificates_dir,
         acceptance.evidence(inputs, acceptance.digests(module.params["key_digests"])),
+        functools.partial(accepted_record.of, inputs),
     )
-    kept = [
-        accepted_record.keep(
-            inputs, name, outcome.files[(name, version)], accepted, save=not module.check_mode
-        )
-        for (name, version), accepted in outcome.accepted.items()
-    ]
+    kept = list(outcome.accepted.values())
+    if not module.check_mode:
+        for item in kept:
+            item.save()
     return {
         "changed": any(item.missing for item in kept),
         "accepted": [item.as_result() for item in kept],

@@ -4,24 +4,37 @@
 Used twice in a run, on purpose: by ``pki_accept``, which writes the record, and by the
 release action plugin, which hands out only what it has just judged itself. A record on
 disk is never a permission.
+
+Replies are foreign bytes, so the batch is judged in a supervised worker. A
+:class:`~.reply.Accepted` does not leave the process that made it: what a caller wants of
+it, its ``make`` makes in the worker right after the acceptance, and only that plain value
+comes back. No value of a refused reply can: ``make`` is called with an Accepted or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from . import public_state, reply, session
-from .errors import PkiError
+from . import public_state, reply, session, supervised
+from .errors import PkiError, shown
+from .expectation import History
+from .history import Committed
 from .inventory import Declared
 from .lifecycle import Kind
 from .policy import Policy
 from .public_state import VersionFiles
+from .revocation import Crl
 from .trust_files import LoadedTrust
 
+MEMORY = 2 << 30  # bytes a worker may take for a batch; an ordinary one needs some megabytes
+
 Key = tuple[str, int]
+T = TypeVar("T")
+Make = Callable[[str, VersionFiles, reply.Accepted], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +47,10 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was accepted (in memory) and what was refused, by certificate and version."""
+class Outcome(Generic[T]):
+    """What was made of each accepted certificate, and what was refused."""
 
-    accepted: Mapping[Key, reply.Accepted]
+    accepted: Mapping[Key, T]
     files: Mapping[Key, VersionFiles]
     refused: tuple[Refusal, ...]
 
@@ -47,14 +60,35 @@ class Evidence:
     """Everything a judgement rests on besides the files themselves.
 
     ``crls`` maps a trust set's name to its CRLs; ``keys`` maps certificate and version to
-    the SPKI digest of the store's key, for whoever could ask the store.
+    the SPKI digest of the store's key, for whoever could ask the store; ``compromised`` are
+    the keys of the ledger, by SPKI digest.
     """
 
     policies: Mapping[str, Policy]
     trust: Mapping[str, LoadedTrust]
-    crls: Mapping[str, Sequence[bytes]]
+    crls: Mapping[str, Sequence[Crl]]
     keys: Mapping[Key, str]
     now: datetime
+    compromised: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> supervised.Limits:
+        """What the judgement of one reply may use; a policy that waits longer decides."""
+        waits = [float(policy.parameter("judgement_seconds")) for policy in self.policies.values()]
+        return supervised.Limits(seconds=max(waits), memory=MEMORY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One version that is to be judged, and what was before it."""
+
+    name: str
+    files: VersionFiles
+    history: History
+
+    @property
+    def key(self) -> Key:
+        return self.name, self.files.number
 
 
 def run(
@@ -62,22 +96,64 @@ def run(
     wanted: Iterable[Key],
     certificates_dir: str | Path,
     evidence: Evidence,
-) -> Outcome:
-    """Judge each wanted certificate, oldest version first; a refusal does not stop the others."""
-    accepted: dict[Key, reply.Accepted] = {}
-    files: dict[Key, VersionFiles] = {}
-    refused: list[Refusal] = []
-    for name, version in sorted(set(wanted)):
+    make: Make[T],
+) -> Outcome[T]:
+    """Judge each wanted certificate, oldest version first; a refusal does not stop the others.
+
+    ``make`` runs in the worker; what it returns must be plain values that can be pickled. A
+    PkiError that it raises refuses the certificate.
+    """
+    keys = sorted(set(wanted))
+    cases, refused = _cases(keys, certificates_dir, evidence.compromised)
+
+    def work(case: _Case) -> T:
+        accepted = judge(declared, case.name, case.files, evidence, case.history)
+        return make(case.name, case.files, accepted)
+
+    made: dict[Key, T] = {}
+    for case, answer in zip(cases, supervised.run(cases, work, evidence.limits), strict=True):
+        if isinstance(answer, PkiError):
+            refused[case.key] = answer
+        else:
+            made[case.key] = answer
+    return Outcome(
+        accepted=made,
+        files={case.key: case.files for case in cases},
+        refused=tuple(_refusal(key, refused[key]) for key in keys if key in refused),
+    )
+
+
+def _cases(
+    keys: Sequence[Key], certificates_dir: str | Path, compromised: Mapping[str, str]
+) -> tuple[list[_Case], dict[Key, PkiError]]:
+    """The versions to judge, and why the others cannot be; every directory is read once."""
+    versions = dict(public_state.scan_every(certificates_dir))
+    committed = Committed.of(versions, compromised)
+    unreadable: dict[str, PkiError] = {}
+    for name in {name for name, _ in keys}.difference(versions):
         try:
-            found = _files(certificates_dir, name, version)
-            files[(name, version)] = found
-            accepted[(name, version)] = judge(declared, name, found, evidence)
+            versions[name] = public_state.scan(certificates_dir, name)
         except PkiError as exc:
-            refused.append(Refusal(name, version, _named(name, found_where(exc, version), exc)))
-    return Outcome(accepted, files, tuple(refused))
+            unreadable[name] = exc
+    cases: list[_Case] = []
+    refused: dict[Key, PkiError] = {}
+    for name, version in keys:
+        found = [one for one in versions.get(name, ()) if one.number == version]
+        if found:
+            cases.append(_Case(name, found[0], committed.before(name, version)))
+        else:
+            error = unreadable.get(name)
+            refused[(name, version)] = error or _no_directory(name, version, certificates_dir)
+    return cases, refused
 
 
-def judge(declared: Declared, name: str, files: VersionFiles, evidence: Evidence) -> reply.Accepted:
+def judge(
+    declared: Declared,
+    name: str,
+    files: VersionFiles,
+    evidence: Evidence,
+    history: History | None = None,
+) -> reply.Accepted:
     """Accept one version's certificate against its own request, or raise PkiError.
 
     The expectation is the committed request's, not today's inventory entry: a certificate
@@ -106,6 +182,7 @@ def judge(declared: Declared, name: str, files: VersionFiles, evidence: Evidence
             purposes=asked.purposes,
             policy=asked.policy,
             environment=certificate.environment,
+            history=history,
         ),
         trust=reply.Trust(
             anchors=tuple(ca.der for ca in trust.anchors),
@@ -134,11 +211,8 @@ def _policy(name: str, files: VersionFiles, evidence: Evidence) -> Policy:
     )
 
 
-def _files(certificates_dir: str | Path, name: str, version: int) -> VersionFiles:
-    for files in public_state.scan(certificates_dir, name):
-        if files.number == version:
-            return files
-    raise PkiError(
+def _no_directory(name: str, version: int, certificates_dir: str | Path) -> PkiError:
+    return PkiError(
         f"{name}: version {version} has no directory",
         rule="STATE-LAYOUT",
         found="nothing",
@@ -166,21 +240,13 @@ def _key_is_the_stores(name: str, files: VersionFiles, evidence: Evidence) -> No
     )
 
 
-def found_where(exc: PkiError, version: int) -> str:
-    """The place an error names, or the version it was found in."""
-    return exc.where or f"version {version}"
-
-
-def _named(name: str, where: str, exc: PkiError) -> PkiError:
-    message = exc.message if exc.message.startswith(f"{name}:") else f"{name}: {exc.message}"
-    return PkiError(
-        message,
-        rule=exc.rule,
-        found=exc.found,
-        expected=exc.expected,
-        where=where,
-        next_step=exc.next_step,
-    )
+def _refusal(key: Key, error: PkiError) -> Refusal:
+    """The error with the certificate's name before it, and the version if it names no place."""
+    name, version = key
+    if not error.message.startswith(f"{name}:"):
+        error.message = shown(f"{name}: {error.message}")
+    error.where = error.where or f"version {version}"
+    return Refusal(name, version, error)
 
 
 def wanted(actions: Iterable[Mapping[str, object]]) -> list[Key]:
@@ -209,7 +275,9 @@ def evidence(inputs: session.Inputs, keys: Mapping[Key, str]) -> Evidence:
     return Evidence(
         policies=inputs.policies,
         trust=inputs.trust,
-        crls={name: crls.crls for name, crls in sets.items()},
+        # Parsed once for the batch: each value remembers whose signature it has and its entries.
+        crls={name: tuple(map(Crl.parse, crls.crls)) for name, crls in sets.items()},
         keys=keys,
         now=inputs.now,
+        compromised=inputs.compromised,
     )

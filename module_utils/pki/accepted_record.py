@@ -17,14 +17,27 @@ from .public_state import VersionFiles
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An accepted certificate and which of its files were not there yet."""
+    """An accepted certificate, and those of its files that are not there yet, in their order."""
 
     certificate: str
     version: int
     directory: Path
     serial: str
     contents: dict[str, bytes]
-    missing: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the files that are to be written."""
+        return tuple(self.contents)
+
+    def save(self) -> None:
+        """Write what is missing; the record last, and nothing when everything is there.
+
+        Raises:
+            PkiError: rule STATE-WRITE.
+        """
+        if self.contents:
+            public_state.write(self.directory, self.contents)
 
     def as_result(self) -> dict[str, Any]:
         """The outcome as JSON types."""
@@ -45,20 +58,13 @@ class Kept:
 
     def diff(self) -> dict[str, str]:
         """The new files; all public."""
-        after = "".join(self.contents[name].decode() for name in self.missing)
+        after = "".join(content.decode() for content in self.contents.values())
         header = f"{self.certificate} v{self.version}"
         return {"before_header": header, "after_header": header, "before": "", "after": after}
 
 
-def keep(
-    inputs: session.Inputs,
-    name: str,
-    files: VersionFiles,
-    accepted: reply.Accepted,
-    *,
-    save: bool,
-) -> Kept:
-    """Write certificate, chain and record beside the request, unless they are there.
+def of(inputs: session.Inputs, name: str, files: VersionFiles, accepted: reply.Accepted) -> Kept:
+    """What is kept of an accepted certificate beside its request; nothing is written yet.
 
     An existing record keeps its ``accepted_at``, so that a second run changes nothing.
     """
@@ -69,10 +75,10 @@ def keep(
         "chain.pem": accepted.chain_pem(),
         "accepted.yml": public_state.dump(record),
     }
-    missing = tuple(public_state.differing(files.path, contents))
-    if missing and save:
-        public_state.write(files.path, contents)
-    return Kept(name, files.number, files.path, accepted.serial, contents, missing)
+    missing = public_state.differing(files.path, contents)
+    return Kept(
+        name, files.number, files.path, accepted.serial, {one: contents[one] for one in missing}
+    )
 
 
 def _record(

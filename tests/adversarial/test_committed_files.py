@@ -8,6 +8,7 @@ show what a planted link leads to.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -141,12 +142,13 @@ def planned(inputs: session.Inputs) -> dict[str, Any]:
 def judged(inputs: session.Inputs) -> dict[str, Any]:
     """What the module does between its parameters and its result."""
     outcome = acceptance.run(
-        inputs.declared, [(NAME, 1)], inputs.certificates_dir, acceptance.evidence(inputs, {})
+        inputs.declared,
+        [(NAME, 1)],
+        inputs.certificates_dir,
+        acceptance.evidence(inputs, {}),
+        functools.partial(accepted_record.of, inputs),
     )
-    kept = [
-        accepted_record.keep(inputs, NAME, outcome.files[key], accepted, save=False)
-        for key, accepted in outcome.accepted.items()
-    ]
+    kept = list(outcome.accepted.values())
     refused = [{"error": refusal.error.as_result()} for refusal in outcome.refused]
     return {"kept": [item.diff() for item in kept], "refused": refused}
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import importlib.util
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,15 +18,17 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from pki import (
     acceptance,
+    accepted_record,
     crl_cache,
     csr,
     inventory,
     policy_files,
     public_state,
+    reply,
     session,
     trust_files,
 )
@@ -43,6 +47,7 @@ ROOT = factory.authority("Example Root")
 ISSUING = ROOT.authority("Example Issuing", path_length=0)
 SIBLING = ROOT.authority("Sibling Issuing", path_length=0)
 FOREIGN = factory.authority("Foreign Root")
+Made = TypeVar("Made")
 
 
 @cache
@@ -205,10 +210,44 @@ class World:
 
     def judge(
         self, *wanted: acceptance.Key, keys: Mapping[acceptance.Key, str] | None = None
-    ) -> acceptance.Outcome:
+    ) -> acceptance.Outcome[Judged]:
+        return self.made(Judged.of, *wanted, keys=keys)
+
+    def made(
+        self,
+        make: acceptance.Make[Made],
+        *wanted: acceptance.Key,
+        keys: Mapping[acceptance.Key, str] | None = None,
+    ) -> acceptance.Outcome[Made]:
+        """What ``make`` makes of each accepted certificate, in the worker."""
         inputs = self.inputs()
         evidence = acceptance.evidence(inputs, keys or {})
-        return acceptance.run(inputs.declared, wanted, inputs.certificates_dir, evidence)
+        return acceptance.run(inputs.declared, wanted, inputs.certificates_dir, evidence, make)
+
+    def keep(
+        self, name: str = NAME, version: int = 1, *, at: datetime = NOW, save: bool = True
+    ) -> accepted_record.Kept:
+        """Judge as of NOW, keep as of ``at``: only the record's date may depend on the latter."""
+        make = functools.partial(accepted_record.of, self.inputs(at))
+        outcome = self.made(make, (name, version))
+        assert outcome.refused == ()
+        kept = outcome.accepted[(name, version)]
+        if save:
+            kept.save()
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a test asks of an accepted certificate."""
+
+    chain: tuple[bytes, ...]
+    anchor: bytes
+    worker: int
+
+    @classmethod
+    def of(cls, name: str, files: public_state.VersionFiles, accepted: reply.Accepted) -> Judged:
+        return cls(accepted.chain, accepted.anchor, os.getpid())
 
 
 def request_record(name: str, version: int, cn: str, key: str, request: bytes) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from unit import pki_factory as factory
 from unit.controller_world import ISSUING, NAME, World, spki, tree
 from unit.pki_factory import DAY, NOW
 
-ONE = (NAME, 1)
 FILES = ["accepted.yml", "certificate.pem", "chain.pem"]
 
 
@@ -29,12 +28,7 @@ def world(tmp_path: Path) -> World:
 
 
 def keep(world: World, now: datetime = NOW, *, save: bool = True) -> accepted_record.Kept:
-    """Judge as of NOW, keep at ``now``: only the record's date may depend on the latter."""
-    outcome = world.judge(ONE)
-    assert outcome.refused == ()
-    return accepted_record.keep(
-        world.inputs(now), NAME, outcome.files[ONE], outcome.accepted[ONE], save=save
-    )
+    return world.keep(at=now, save=save)
 
 
 def record(world: World) -> dict[str, object]:

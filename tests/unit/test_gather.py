@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki import acceptance, accepted_record, gather, key_place, public_state, revocation
+from pki import acceptance, gather, key_place, public_state, revocation
 from pki.errors import PkiError
 from pki.inventory import Certificate
 from pki.lifecycle import KeyVersion, Reason, State
@@ -46,10 +46,7 @@ def world(tmp_path: Path) -> World:
     made.request()
     made.reply()
     made.crls()
-    outcome = made.judge((NAME, 1))
-    accepted_record.keep(
-        made.inputs(), NAME, outcome.files[(NAME, 1)], outcome.accepted[(NAME, 1)], save=True
-    )
+    made.keep()
     return made
 
 
