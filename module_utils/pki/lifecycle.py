@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NEVER_REQUESTED = "never_requested"
     REQUEST_REJECTED = "request_rejected"
     REQUEST_WITHDRAWN = "request_withdrawn"
+    ASKED_FOR = "asked_for"
     CERTIFICATE_REVOKED = "certificate_revoked"
     CERTIFICATE_EXPIRED = "certificate_expired"
     INVENTORY_CHANGED = "inventory_changed"
@@ -104,8 +105,19 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A person's word for a request that no run would make by itself."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
-    """What is known of one key version from the files beside the inventory."""
+    """What is known of one key version from the files beside the inventory.
+
+    A version may be nothing but ``asked`` for: then no key or request of it exists yet.
+    """
 
     number: int
     requested: Requested | None = None
@@ -113,11 +125,17 @@ class Version:
     accepted: Accepted | None = None
     outcome: str | None = None
     outcome_at: datetime | None = None
+    asked: Asked | None = None
 
     @property
     def settled(self) -> bool:
         """Whether this version's request has an outcome."""
         return self.accepted is not None or self.outcome is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it exists beyond the wish for it."""
+        return self.settled or self.requested is not None or self.has_reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _version_state(case: Case, version: Version) -> State:
     if version.outcome:
         return State(version.outcome)
     if version.accepted is None:
-        return State.REQUESTED
+        return State.REQUESTED if version.begun else State.ABSENT
     if version.accepted.revoked_at:
         return State.REVOKED
     live = case.live

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from .lifecycle import KeyVersion, Kind, Limits, Observed, Reason, State, Version, Wanted
+from . import commands
+from .errors import shown
+from .lifecycle import Asked, KeyVersion, Kind, Limits, Observed, Reason, State, Version, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,16 @@ class Case:
     def pending(self) -> Version | None:
         """The version being asked for: a key or a request that has no outcome yet."""
         number = self.wanted_version
-        for version in self.observed.versions:
-            if version.number == number:
-                return version
+        version = self._wanted()
+        if version is not None and version.begun:
+            return version
         return Version(number) if number in self.observed.keys else None
+
+    @property
+    def asked(self) -> Asked | None:
+        """A person's word for the wanted version."""
+        version = self._wanted()
+        return version.asked if version else None
 
     @property
     def on_gateways(self) -> bool:
@@ -76,6 +84,10 @@ class Case:
     def key(self) -> KeyVersion | None:
         """The key of the wanted version."""
         return self.observed.keys.get(self.wanted_version)
+
+    def _wanted(self) -> Version | None:
+        number = self.wanted_version
+        return next((one for one in self.observed.versions if one.number == number), None)
 
     def _ordered(self) -> list[Version]:
         return sorted(self.observed.versions, key=lambda version: version.number)
@@ -101,7 +113,8 @@ def key_lost(case: Case) -> Verdict | None:
         message=f"the key of request v{pending.number} is not in its store any more",
         since=pending.requested.created,
         waits_for="a platform engineer",
-        next_action="restore the key from a backup, or record the request as withdrawn",
+        next_action="restore the key from a backup, or record the request as withdrawn: "
+        f"{commands.withdraw(case.wanted.name)}",
         needs_person=True,
     )
 
@@ -119,7 +132,8 @@ def key_changed(case: Case) -> Verdict | None:
         message=f"request v{pending.number} belongs to another key than the store's",
         since=pending.requested.created,
         waits_for="a platform engineer",
-        next_action="find out who replaced key or request; record the request as withdrawn",
+        next_action="find out who replaced key or request; record the request as withdrawn: "
+        f"{commands.withdraw(case.wanted.name)}",
         needs_person=True,
     )
 
@@ -138,7 +152,8 @@ def pending_edited(case: Case) -> Verdict | None:
         message=f"the inventory changed while request v{pending.number} is open; it stays as it is",
         since=pending.requested.created,
         waits_for="a Certificate Admin",
-        next_action="undo the edit, or record the request as withdrawn to ask for a new one",
+        next_action="undo the edit, or record the request as withdrawn to ask for a new one: "
+        f"{commands.withdraw(case.wanted.name)}",
         difference=difference,
         needs_person=True,
     )
@@ -206,6 +221,30 @@ def never_requested(case: Case) -> Verdict | None:
     )
 
 
+def asked_for(case: Case) -> Verdict | None:
+    """A person asked for a new request: after an outcome, or before its time."""
+    asked, last = case.asked, case.last
+    if asked is None or last is None:
+        return None
+    return Verdict(
+        state=_standing(case, last),
+        reason=Reason.ASKED_FOR,
+        message=f"a new request was asked for on {_day(asked.at)}: {shown(asked.reason)}",
+        since=asked.at,
+        next_action="make a new key and request",
+        steps=NEW_REQUEST,
+    )
+
+
+def _standing(case: Case, last: Version) -> State:
+    """Where a certificate is for which a request is about to be made."""
+    if last.outcome is not None:
+        return State(last.outcome)
+    if last.accepted is not None and last.accepted.revoked_at is not None:
+        return State.REVOKED
+    return State.EXPIRED if expired(last, case.now) else State.DUE
+
+
 def request_ended(case: Case) -> Verdict | None:
     """The newest request was rejected or withdrawn: a person must ask for another.
 
@@ -236,7 +275,8 @@ def request_ended(case: Case) -> Verdict | None:
         message=f"request v{last.number} was {last.outcome}",
         since=last.outcome_at,
         waits_for="a person to ask again",
-        next_action="correct the inventory entry; the same request is never offered twice",
+        next_action="edit the entry, or, to ask for the same again with a new key: "
+        f"{commands.renew(case.wanted.name)}",
         needs_person=True,
     )
 
@@ -349,6 +389,7 @@ CHECKS: tuple[Check, ...] = (
     waiting_for_reply,
     request_files_missing,
     never_requested,
+    asked_for,
     request_ended,
     certificate_revoked,
     certificate_expired,

@@ -3,7 +3,8 @@
 
 ``<certificates_dir>/<name>/<version>/`` holds ``request.csr request.yml submission.txt``,
 then ``reply.*`` from a person, then ``certificate.pem chain.pem accepted.yml`` from us, or
-``outcome.yml`` for a request that was rejected or withdrawn. This file is the edge that
+``outcome.yml`` for a request that was rejected or withdrawn. ``asked.yml`` is a person's word
+for a request that no run makes by itself, and may be there alone. This file is the edge that
 reads and writes them; it judges nothing.
 """
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from . import plain_files, records
 from .errors import PkiError
-from .lifecycle import Accepted, Intent, Requested, Version
+from .lifecycle import Accepted, Asked, Intent, Requested, Version
 from .records import dump as dump
 
 SCHEMA = 1
@@ -43,6 +44,17 @@ class VersionFiles:
     accepted_record: Mapping[str, Any] | None
     outcome_record: Mapping[str, Any] | None
     asked_record: Mapping[str, Any] | None = None
+
+    @property
+    def only_asked(self) -> bool:
+        """Whether there is nothing but a person's word for a request to come."""
+        nothing = (self.request, self.request_record, self.certificate, self.accepted_record)
+        return (
+            self.asked_record is not None
+            and self.outcome_record is None
+            and not self.replies
+            and all(one is None for one in nothing)
+        )
 
     @property
     def presented(self) -> tuple[bytes, ...]:
@@ -180,6 +192,7 @@ def observed_version(files: VersionFiles, revoked_at: datetime | None = None) ->
         accepted=_accepted(files, revoked_at),
         outcome=_outcome(files) if outcome else None,
         outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
+        asked=_asked(files),
     )
 
 
@@ -225,6 +238,13 @@ def _accepted(files: VersionFiles, revoked_at: datetime | None) -> Accepted | No
         accepted_at=_moment(record, "accepted_at", path),
         revoked_at=revoked_at,
     )
+
+
+def _asked(files: VersionFiles) -> Asked | None:
+    record, path = files.asked_record, files.path / "asked.yml"
+    if record is None:
+        return None
+    return Asked(reason=str(_field(record, "reason", path)), at=_moment(record, "date", path))
 
 
 def _outcome(files: VersionFiles) -> str:

@@ -22,6 +22,7 @@ PRODUCTS = re.compile(r"\b(nginx|haproxy|envoy|apache|httpd|stunnel|squid)\b", r
 FLOORS = (
     (
         "errors",
+        "commands",
         "der",
         "der_faults",
         "key_material",
@@ -103,6 +104,7 @@ FLOORS = (
         "request_facts",
         "chain_facts",
         "crl_cache",
+        "revocation_sources",
         "key_place",
         "history",
     ),

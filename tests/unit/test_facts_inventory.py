@@ -160,9 +160,9 @@ def test_a_connection_provider_needs_a_certificate_for_tls(world: World) -> None
 def test_a_key_in_two_entries_is_shared_and_one_in_two_versions_is_not(world: World) -> None:
     world.certificates.append(certificate_entry(OTHER))
     world.request()
-    world.request(2)
+    world.request(2, key_name="leaf")
     assert outcome(world, "DIP-4.1.2-UNIQUE-PER-DCP") is Outcome.PASSED
-    world.request(1, OTHER)
+    world.request(1, OTHER, key_name="leaf")
     found = finding(world, "inventory", whole(world), "DIP-4.1.2-UNIQUE-PER-DCP")
     assert found.outcome is Outcome.FAILED
     assert found.found == f"key {spki('leaf')} in {NAME} and {OTHER}"
@@ -229,6 +229,16 @@ def test_a_reply_that_is_none_yet_takes_nothing_from_its_request(world: World) -
     seen = whole(world)
     assert [one["what"] for one in seen["identities"]] == ["key"]
     assert not seen["unreadable"]
+
+
+def test_a_version_that_is_only_asked_for_is_neither_unreadable_nor_pending(world: World) -> None:
+    world.request()
+    world.put(outcome_yml=b"schema: 1\noutcome: rejected\ndate: '2026-11-20'\n")
+    word = b"schema: 1\ndate: '2026-11-20'\nreason: the portal was down\n"
+    world.put(2, asked_yml=word)
+    seen = whole(world)
+    assert (seen["unreadable"], seen["pending"]) == ([], [])
+    assert [one["what"] for one in seen["identities"]] == ["key"]
 
 
 def test_a_neighbour_counts_as_a_set_once_it_is_filled_in(world: World) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pki.lifecycle import (
     Accepted,
+    Asked,
     Intent,
     KeyVersion,
     Kind,
@@ -54,6 +55,11 @@ def accepted(number: int, ends: datetime = NOW + 300 * DAY, **changes: object) -
 
 def ended(number: int, outcome: str) -> Version:
     return replace(requested(number), outcome=outcome, outcome_at=NOW - DAY)
+
+
+def asked(number: int, reason: str = "the portal was down") -> Version:
+    """A version directory with nothing but a person's word in it."""
+    return Version(number, asked=Asked(reason, NOW - DAY))
 
 
 def keys(*numbers: int) -> dict[int, KeyVersion]:
@@ -176,6 +182,75 @@ CASES = {
         Reason.REQUEST_REJECTED,
         SERVE_1,
     ),
+    "after a rejection a person's word makes a new key and request": (
+        Observed(keys(1), (ended(1, "rejected"), asked(2))),
+        State.REJECTED,
+        Reason.ASKED_FOR,
+        [("create_key", 2), ("write_request", 2)],
+    ),
+    "after a withdrawal a person's word makes a new key and request": (
+        Observed(keys(1), (ended(1, "withdrawn"), asked(2))),
+        State.WITHDRAWN,
+        Reason.ASKED_FOR,
+        [("create_key", 2), ("write_request", 2)],
+    ),
+    "a person's word renews early, beside the live certificate": (
+        Observed(keys(1), (accepted(1), asked(2)), {"gw1": "serial-1"}),
+        State.DUE,
+        Reason.ASKED_FOR,
+        [*SERVE_1, ("create_key", 2), ("write_request", 2)],
+    ),
+    "a rejected renewal that is asked for again keeps the live certificate in service": (
+        Observed(keys(1, 2), (accepted(1, NOW + 44 * DAY), ended(2, "rejected"), asked(3))),
+        State.REJECTED,
+        Reason.ASKED_FOR,
+        [*SERVE_1, ("create_key", 3), ("write_request", 3)],
+    ),
+    "a person's word about an expired certificate does not serve it again": (
+        Observed(keys(1), (accepted(1, NOW - DAY), asked(2))),
+        State.EXPIRED,
+        Reason.ASKED_FOR,
+        [("create_key", 2), ("write_request", 2)],
+    ),
+    "a person's word about a revoked certificate does not serve it again": (
+        Observed(keys(1), (accepted(1, revoked_at=NOW - DAY), asked(2))),
+        State.REVOKED,
+        Reason.ASKED_FOR,
+        [("create_key", 2), ("write_request", 2)],
+    ),
+    "a key that was made on a person's word is used again": (
+        Observed(keys(1, 2), (ended(1, "rejected"), asked(2))),
+        State.REQUESTED,
+        Reason.REQUEST_FILES_MISSING,
+        [("write_request", 2)],
+    ),
+    "the request that was asked for is open like any other": (
+        Observed(keys(1, 2), (ended(1, "rejected"), replace(requested(2), asked=asked(2).asked))),
+        State.REQUESTED,
+        Reason.WAITING_FOR_REPLY,
+        [],
+    ),
+    "a person's word is for one version: a rejection of that one needs another": (
+        Observed(
+            keys(1, 2),
+            (ended(1, "rejected"), replace(ended(2, "rejected"), asked=asked(2).asked)),
+        ),
+        State.REJECTED,
+        Reason.REQUEST_REJECTED,
+        [],
+    ),
+    "a person's word for a version further on counts for nothing": (
+        Observed(keys(1), (ended(1, "rejected"), asked(3))),
+        State.REJECTED,
+        Reason.REQUEST_REJECTED,
+        [],
+    ),
+    "a person's word before anything exists changes nothing": (
+        Observed(versions=(asked(1),)),
+        State.ABSENT,
+        Reason.NEVER_REQUESTED,
+        [("create_key", 1), ("write_request", 1)],
+    ),
     "a committed request whose key is gone needs a person": (
         Observed(versions=(requested(1),)),
         State.REQUESTED,
@@ -238,6 +313,49 @@ def test_an_edit_after_an_outcome_is_the_persons_word_for_a_new_request(outcome:
     observed = Observed(keys(1), (ended(1, outcome),))
     result = plan(replace(WANTED, intent=EDITED), observed, LIMITS, NOW)
     assert steps(result) == [("create_key", 2), ("write_request", 2)]
+
+
+def test_what_was_asked_for_is_told_with_its_day_and_reason_and_cannot_steer_a_terminal() -> None:
+    observed = Observed(keys(1), (ended(1, "rejected"), asked(2, "portal\x1b[2J down")))
+    result = plan(WANTED, observed, LIMITS, NOW)
+    assert result.message == ("a new request was asked for on 2026-11-02: portal\\x1b[2J down")
+    assert not result.needs_person
+
+
+def test_a_version_that_is_only_asked_for_is_absent_and_not_pending() -> None:
+    observed = Observed(keys(1), (ended(1, "rejected"), asked(2)))
+    result = plan(WANTED, observed, LIMITS, NOW)
+    assert result.pending is None
+    assert result.versions == {1: State.REJECTED, 2: State.ABSENT}
+    made = plan(WANTED, replace(observed, keys=keys(1, 2)), LIMITS, NOW)
+    assert made.pending == 2
+
+
+RENEW = 'ansible-playbook -i INVENTORY playbooks/renew.yml -e certificate=dip-nonprod -e "reason='
+WITHDRAW = (
+    "ansible-playbook -i INVENTORY playbooks/outcome.yml -e certificate=dip-nonprod "
+    '-e outcome=withdrawn -e "reason='
+)
+
+
+@pytest.mark.parametrize(
+    ("observed", "command"),
+    [
+        (Observed(keys(1), (ended(1, "rejected"),)), RENEW),
+        (Observed(keys(1), (ended(1, "withdrawn"),)), RENEW),
+        (Observed(versions=(requested(1),)), WITHDRAW),
+        (Observed(keys(1), (requested(1, spki_sha256="x"),)), WITHDRAW),
+    ],
+)
+def test_who_must_decide_is_told_what_to_type(observed: Observed, command: str) -> None:
+    result = plan(WANTED, observed, LIMITS, NOW)
+    assert command in result.next_action
+    assert result.needs_person
+
+
+def test_who_edited_while_a_request_is_open_is_told_what_to_type() -> None:
+    result = plan(replace(WANTED, intent=EDITED), Observed(keys(1), (requested(1),)), LIMITS, NOW)
+    assert WITHDRAW in result.next_action
 
 
 @pytest.mark.parametrize(
@@ -314,7 +432,9 @@ moments = st.integers(-500, 500).map(lambda days: NOW + days * DAY)
 def histories(draw: st.DrawFn) -> Observed:
     versions = []
     for number in range(1, draw(st.integers(0, 4)) + 1):
-        kind = draw(st.sampled_from(["requested", "reply", "accepted", "revoked", "rejected"]))
+        kind = draw(
+            st.sampled_from(["requested", "reply", "accepted", "revoked", "rejected", "asked"])
+        )
         versions.append(
             {
                 "requested": requested(number),
@@ -322,6 +442,7 @@ def histories(draw: st.DrawFn) -> Observed:
                 "accepted": accepted(number, draw(moments)),
                 "revoked": accepted(number, draw(moments), revoked_at=NOW - DAY),
                 "rejected": ended(number, "rejected"),
+                "asked": asked(number),
             }[kind]
         )
     count = draw(st.integers(0, len(versions) + 1))
@@ -337,6 +458,16 @@ def test_some_check_always_answers_and_no_settled_version_is_ever_asked_for_agai
     made = {a.version for a in result.actions if a.kind in (Kind.CREATE_KEY, Kind.WRITE_REQUEST)}
     assert not made & settled
     assert all(a.version not in observed.keys for a in result.actions if a.kind is Kind.CREATE_KEY)
+
+
+@given(histories())
+def test_after_an_outcome_no_run_asks_again_without_a_persons_word(observed: Observed) -> None:
+    result = plan(WANTED, observed, LIMITS, NOW)
+    versions = {version.number: version for version in observed.versions}
+    for action in result.actions:
+        before = versions.get(action.version - 1)
+        if action.kind is Kind.CREATE_KEY and before is not None and before.outcome is not None:
+            assert versions[action.version].asked is not None
 
 
 @given(histories())

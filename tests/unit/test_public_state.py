@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pki import public_state
 from pki.errors import PkiError
-from pki.lifecycle import Intent, Version
+from pki.lifecycle import Asked, Intent, Version
 from unit.controller_world import NAME, World, spki, whole
 from unit.pki_factory import CN, NOW, SUBJECT
 
@@ -101,6 +101,42 @@ def test_every_file_of_a_version_is_read_and_what_is_not_there_is_none(world: Wo
     assert files.path == world.directory()
 
 
+ASKED = {"schema": 1, "date": "2026-11-10T08:00:00Z", "reason": "the portal was down"}
+
+
+def test_a_persons_word_may_be_alone_in_a_version(world: World) -> None:
+    world.put(asked_yml=public_state.dump(ASKED))
+    version = observed(world)
+    assert version.asked == Asked("the portal was down", datetime(2026, 11, 10, 8, tzinfo=UTC))
+    assert not version.begun
+    assert scan(world)[0].only_asked
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["request.csr", "reply.txt", "certificate.pem", "request.yml", "accepted.yml", "outcome.yml"],
+)
+def test_a_version_with_anything_else_is_more_than_asked_for(world: World, name: str) -> None:
+    world.put(asked_yml=public_state.dump(ASKED), **{name: b"schema: 1\n"})
+    assert not scan(world)[0].only_asked
+
+
+def test_without_a_persons_word_nothing_was_asked_for(world: World) -> None:
+    world.request()
+    assert observed(world).asked is None
+    assert observed(world).begun
+    assert not scan(world)[0].only_asked
+
+
+@pytest.mark.parametrize(
+    "record", [{"schema": 1, "reason": "x"}, {"schema": 1, "date": "2026-11-10"}], ids=str
+)
+def test_a_persons_word_has_a_date_and_a_reason(world: World, record: dict[str, Any]) -> None:
+    world.put(asked_yml=public_state.dump(record))
+    (files,) = scan(world)
+    refusal(lambda: public_state.observed_version(files), world.directory() / "asked.yml")
+
+
 def test_an_empty_reply_is_a_reply(world: World) -> None:
     world.request()
     world.put(reply_txt=b"")
@@ -154,7 +190,7 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("name", ["request.yml", "accepted.yml", "outcome.yml"])
+@pytest.mark.parametrize("name", ["request.yml", "accepted.yml", "outcome.yml", "asked.yml"])
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_record_is_named_and_not_guessed_at(world: World, kind: str, name: str) -> None:
     world.request()

@@ -75,6 +75,8 @@ def _look_at(place: Place, name: str, seen: Seen) -> None:
             continue
         if not place.inventory:
             seen.own.append(one)
+        if one.files.only_asked:
+            continue  # no key and no serial number yet
         identities = _identities(one)
         if not (identities and environment_class):
             seen.unreadable.append(f"{shown}{one.label}")
