@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -236,6 +236,22 @@ class Search:
             except DECODE_ERRORS:
                 return "has an entry with an extension that cannot be read"
         return ""
+
+
+class Dated(Protocol):
+    """What tells which of two CRLs of one CA is the older one."""
+
+    @property
+    def number(self) -> int | None: ...
+    @property
+    def this_update(self) -> datetime: ...
+
+
+def older(one: Dated, than: Dated) -> bool:
+    """By CRL number; by date when one of the two has no number."""
+    if one.number is None or than.number is None:
+        return one.this_update < than.this_update
+    return one.number < than.number
 
 
 def _hash(serial: int) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plain_files, public_state, revocation
+from .crl import older
 from .download import MAXIMUM_BYTES, Patience, download
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
@@ -247,7 +248,7 @@ def _not_older(
     ca: Ca, info: revocation.CrlInfo, floor: revocation.CrlInfo | None, url: str
 ) -> None:
     """A CRL that goes back could bring a revoked certificate back to life."""
-    if floor is None or not _older(info, floor):
+    if floor is None or not older(info, floor):
         return
     raise PkiError(
         f"the CRL of {ca.common_name} is older than the last one that was kept",
@@ -257,13 +258,6 @@ def _not_older(
         where=url,
         next_step="ask the CA why its CRL went back; if that is right, remove the cached one",
     )
-
-
-def _older(info: revocation.CrlInfo, floor: revocation.CrlInfo) -> bool:
-    """By CRL number; by date when one of the two has no number."""
-    if info.number is None or floor.number is None:
-        return info.this_update < floor.this_update
-    return info.number < floor.number
 
 
 def _age(info: revocation.CrlInfo) -> str:

@@ -8,7 +8,7 @@ signing and that is valid now. ``unknown``, ``tryLater`` and the like are no ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -127,6 +127,50 @@ class Response:
         except InvalidSignature:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Responses that were parsed once for many certificates, by the serials they are about.
+
+    ``problems`` says in words what is wrong with those that could not be parsed.
+    """
+
+    by_serial: Mapping[int, Sequence[Response]]
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, files: Iterable[bytes]) -> Pool:
+        """The responses of these files, DER."""
+        found, problems = parse_all(files)
+        by_serial: dict[int, list[Response]] = {}
+        for number, response in enumerate(found, start=1):
+            try:
+                serials = {one.serial_number for one in response.parsed.responses}
+            except DECODE_ERRORS:
+                problems.append(f"OCSP response {number} has parts that cannot be read")
+                continue
+            for serial in serials:
+                by_serial.setdefault(serial, []).append(response)
+        return cls(by_serial, tuple(problems))
+
+    def about(self, certificate: x509.Certificate) -> Sequence[Response]:
+        """Those that name the certificate's serial; whose serial it is, each says itself."""
+        return self.by_serial.get(certificate.serial_number, ())
+
+
+def may_serve(data: bytes, now: datetime) -> bool:
+    """Whether a response of ours could still be an answer: in time, or revoking. Not verified."""
+    found, _ = parse_all([data])
+    try:
+        return any(
+            one.certificate_status is ocsp.OCSPCertStatus.REVOKED
+            or (one.next_update_utc is not None and now <= one.next_update_utc)
+            for response in found
+            for one in response.parsed.responses
+        )
+    except DECODE_ERRORS:
+        return False
 
 
 def parse_all(files: Iterable[bytes]) -> tuple[list[Response], list[str]]:

@@ -103,7 +103,7 @@ def check(
     crls: Iterable[bytes | Crl],
     now: datetime,
     *,
-    ocsp: Iterable[bytes] = (),
+    ocsp: Iterable[bytes] | ocsp_response.Pool = (),
 ) -> tuple[Status, ...]:
     """One status per certificate below the last one of ``chain`` (DER, leaf first).
 
@@ -113,10 +113,10 @@ def check(
     moment = in_seconds(now)
     certificates = [x509.load_der_x509_certificate(der) for der in chain]
     lists, problems = _parsed(crls)
-    responses, more = ocsp_response.parse_all(ocsp)
-    problems += more
+    pool = ocsp if isinstance(ocsp, ocsp_response.Pool) else ocsp_response.Pool.of(ocsp)
+    problems += pool.problems
     return tuple(
-        _status(certificate, issuer, lists, responses, moment, problems)
+        _status(certificate, issuer, lists, pool.about(certificate), moment, problems)
         for certificate, issuer in itertools.pairwise(certificates)
     )
 

@@ -13,7 +13,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import crl_cache, declarations, inventory, ledger, policy_files, trust_files
+from . import (
+    crl_cache,
+    declarations,
+    inventory,
+    ledger,
+    policy_files,
+    revocation_sources,
+    trust_files,
+)
 from .errors import PkiError
 from .inventory import Declared
 from .policy import Policy
@@ -119,6 +127,14 @@ def _given_crls(sets: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
 def cached_crls(inputs: Inputs, trust_sets: Iterable[str]) -> dict[str, crl_cache.CrlSet]:
     """The CRLs of the named trust sets, verified again; no network."""
     return {name: _crl_set(inputs, name) for name in sorted(set(trust_sets))}
+
+
+def answers(inputs: Inputs) -> revocation_sources.Fetched:
+    """What earlier runs fetched from the certificates' own addresses; no network.
+
+    It is judged again by whoever uses it, beside the CRLs of the trust sets.
+    """
+    return revocation_sources.load(inputs.crl_cache_dir, inputs.now)
 
 
 def _crl_set(inputs: Inputs, name: str) -> crl_cache.CrlSet:

@@ -71,6 +71,11 @@ def whole(error: PkiError) -> PkiError:
     return error
 
 
+def key_of(version: int = 1, name: str = NAME) -> str:
+    """The factory's name of a version's key: no two versions share one."""
+    return "leaf" if (name, version) == (NAME, 1) else f"{name} v{version}"
+
+
 def spki(key_name: str) -> str:
     return csr.parse(factory.request(key_name=key_name)).spki_sha256
 
@@ -173,10 +178,11 @@ class World:
         public_state.write(self.directory(version, name), contents)
 
     def request(
-        self, version: int = 1, name: str = NAME, *, key_name: str = "leaf", **changes: Any
+        self, version: int = 1, name: str = NAME, *, key_name: str = "", **changes: Any
     ) -> None:
         """A request with its record; ``changes`` are the record's, and ``...`` leaves one out."""
         cn = OTHER_CN if name == OTHER else CN
+        key_name = key_name or key_of(version, name)
         request = factory.request(cn, key_name)
         changed = {**request_record(name, version, cn, key_name, request), **changes}
         record = {field: value for field, value in changed.items() if value is not ...}
@@ -186,6 +192,7 @@ class World:
         self, version: int = 1, name: str = NAME, der: bytes | None = None, **options: Any
     ) -> bytes:
         """A reply, by default a good one; returns the certificate's DER."""
+        options.setdefault("public", factory.key(key_of(version, name)).public_key())
         if name == OTHER:
             options.setdefault("cn", OTHER_CN)
         leaf = der or ISSUING.leaf(**options)
@@ -304,6 +311,7 @@ class Web:
     def __init__(self) -> None:
         self.routes: dict[str, list[Answer]] = {}
         self.asked: list[str] = []
+        self.posted: list[bytes] = []
         self.release = threading.Event()
         web = self
 
@@ -316,6 +324,10 @@ class Web:
                     answer(self)
                 except OSError:
                     self.close_connection = True  # the client has gone, as it should
+
+            def do_POST(self) -> None:
+                web.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.do_GET()
 
             def log_message(self, *arguments: Any) -> None:
                 """Silent: tests read ``asked``."""
