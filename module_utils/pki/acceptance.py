@@ -61,7 +61,7 @@ class Evidence:
 
     ``crls`` maps a trust set's name to its CRLs; ``keys`` maps certificate and version to
     the SPKI digest of the store's key, for whoever could ask the store; ``compromised`` are
-    the keys of the ledger, by SPKI digest.
+    the keys of the ledger, by SPKI digest. ``seconds`` is what one judgement may take.
     """
 
     policies: Mapping[str, Policy]
@@ -69,13 +69,8 @@ class Evidence:
     crls: Mapping[str, Sequence[Crl]]
     keys: Mapping[Key, str]
     now: datetime
+    seconds: float
     compromised: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def limits(self) -> supervised.Limits:
-        """What the judgement of one reply may use; a policy that waits longer decides."""
-        waits = [float(policy.parameter("judgement_seconds")) for policy in self.policies.values()]
-        return supervised.Limits(seconds=max(waits), memory=MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +105,9 @@ def run(
         accepted = judge(declared, case.name, case.files, evidence, case.history)
         return make(case.name, case.files, accepted)
 
+    limits = supervised.Limits(evidence.seconds, MEMORY)
     made: dict[Key, T] = {}
-    for case, answer in zip(cases, supervised.run(cases, work, evidence.limits), strict=True):
+    for case, answer in zip(cases, supervised.run(cases, work, limits), strict=True):
         if isinstance(answer, PkiError):
             refused[case.key] = answer
         else:
@@ -279,5 +275,10 @@ def evidence(inputs: session.Inputs, keys: Mapping[Key, str]) -> Evidence:
         crls={name: tuple(map(Crl.parse, crls.crls)) for name, crls in sets.items()},
         keys=keys,
         now=inputs.now,
+        # Of several policies the one that waits longest decides: a batch has one worker.
+        seconds=max(
+            (float(one.parameter("judgement_seconds")) for one in inputs.policies.values()),
+            default=0.0,
+        ),
         compromised=inputs.compromised,
     )

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pki import acceptance, public_state
+from pki import acceptance, public_state, reply
+from pki.errors import PkiError
 from pki.lifecycle import Kind
 from unit import pki_factory as factory
 from unit.controller_world import (
@@ -21,6 +25,8 @@ from unit.controller_world import (
     TRUST,
     World,
     certificate_entry,
+    key_of,
+    policies,
     spki,
     whole,
 )
@@ -170,7 +176,9 @@ def test_one_refusal_does_not_stop_the_others(world: World, kind: str) -> None:
     world.request(1, OTHER)
     world.reply(1, OTHER)
     ALONE[kind](world)
-    outcome = world.judge(ONE, (OTHER, 1), keys={ONE: spki("leaf"), (OTHER, 1): spki("leaf")})
+    outcome = world.judge(
+        ONE, (OTHER, 1), keys={ONE: spki("leaf"), (OTHER, 1): spki(key_of(1, OTHER))}
+    )
     assert list(outcome.accepted) == [(OTHER, 1)]
     assert [refusal.certificate for refusal in outcome.refused] == [NAME]
 
@@ -331,3 +339,116 @@ def test_a_run_judges_with_the_crls_of_the_cache(world: World) -> None:
     assert evidence.now == NOW
     stale = acceptance.evidence(world.inputs(NOW + 2 * DAY), {})
     assert stale.crls == {TRUST: ()}
+
+
+# --- the worker -----------------------------------------------------------------------------
+
+
+def named(name: str, files: public_state.VersionFiles, accepted: reply.Accepted) -> str:
+    """A plain value of an Accepted; some names are trouble."""
+    assert type(accepted) is reply.Accepted
+    if name == OTHER and files.replies[0][1].startswith(b"hang"):
+        time.sleep(60)
+    return f"{name} v{files.number}"
+
+
+def two(world: World) -> tuple[acceptance.Key, acceptance.Key]:
+    world.certificates.append(certificate_entry(OTHER))
+    world.request(1, OTHER)
+    world.reply(1, OTHER)
+    return ONE, (OTHER, 1)
+
+
+def test_replies_are_judged_in_a_process_of_their_own(world: World) -> None:
+    accepted = world.judge(*two(world)).accepted.values()
+    (worker,) = {one.worker for one in accepted}
+    assert worker != os.getpid()
+
+
+def test_what_a_caller_makes_of_an_accepted_reply_comes_back_and_the_reply_does_not(
+    world: World,
+) -> None:
+    assert world.made(named, ONE).accepted == {ONE: f"{NAME} v1"}
+    (refusal,) = world.made(lambda name, files, accepted: accepted, ONE).refused
+    assert refusal.error.rule == "REPLY-FAULT"
+    assert "TypeError" in refusal.error.found
+
+
+def test_what_cannot_be_made_of_an_accepted_reply_refuses_it(world: World) -> None:
+    def make(name: str, files: public_state.VersionFiles, accepted: reply.Accepted) -> str:
+        raise PkiError("no", rule="KEY-PLACE", found="f", expected="e", next_step="n")
+
+    (refusal,) = world.made(make, ONE).refused
+    assert refusal.error.rule == "KEY-PLACE"
+    assert refusal.error.message == f"{NAME}: no"
+
+
+def test_nothing_is_made_of_a_refused_reply(world: World) -> None:
+    world.reply(der=FOREIGN.leaf())
+    made = world.made(lambda *_: pytest.fail("it was asked for"), ONE)
+    assert [refusal.error.rule for refusal in made.refused] == ["DIP-3.5.1-CHAIN"]
+
+
+def test_a_judgement_that_never_ends_is_refused_and_the_rest_goes_on(world: World) -> None:
+    wanted = two(world)
+    world.put(1, OTHER, reply_txt=b"hang\n" + factory.pem(ISSUING.leaf(
+        OTHER_CN, public=factory.key(key_of(1, OTHER)).public_key())))  # fmt: skip
+    world.request(2)
+    world.reply(2)
+    inputs = world.inputs()
+    evidence = dataclasses.replace(acceptance.evidence(inputs, {}), seconds=0.5)
+    outcome = acceptance.run(
+        inputs.declared, [*wanted, (NAME, 2)], inputs.certificates_dir, evidence, named
+    )
+    assert list(outcome.accepted) == [ONE, (NAME, 2)]
+    (refusal,) = outcome.refused
+    assert (refusal.certificate, refusal.error.rule) == (OTHER, "REPLY-OVERRUN")
+    assert refusal.error.message.startswith(f"{OTHER}: the judgement took too long")
+    assert refusal.error.where == "version 1"
+
+
+def test_a_judgement_waits_as_long_as_the_policy_says(world: World) -> None:
+    evidence = acceptance.evidence(world.inputs(), {})
+    assert evidence.seconds == policies()["mhhs-dip"].parameter("judgement_seconds")
+
+
+def test_every_directory_is_read_once_however_many_versions_are_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = two(world)
+    read: list[str] = []
+    scan = public_state.scan
+
+    def counted(directory: Path, name: str) -> tuple[public_state.VersionFiles, ...]:
+        read.append(name)
+        return scan(directory, name)
+
+    monkeypatch.setattr(public_state, "scan", counted)
+    world.request(2)
+    world.reply(2)
+    assert len(world.judge(*wanted, (NAME, 2)).accepted) == 3
+    assert sorted(read) == [NAME, OTHER]
+
+
+# --- what was before ------------------------------------------------------------------------
+
+
+def test_a_key_of_an_earlier_request_is_refused_whatever_certificate_it_is_in(
+    world: World,
+) -> None:
+    world.request(2, key_name="leaf")
+    world.reply(2, public=factory.key("leaf").public_key())
+    (refusal, *_) = world.judge((NAME, 2)).refused
+    assert refusal.error.rule == "DIP-6.1.6-REKEY"
+    assert f"{NAME} v1" in refusal.error.found
+
+
+def test_a_key_in_the_ledger_is_refused_also_in_a_certificate_that_was_kept(world: World) -> None:
+    world.keep()
+    inputs = world.inputs()
+    evidence = dataclasses.replace(
+        acceptance.evidence(inputs, {}), compromised={spki("leaf"): "compromised.yml: stolen"}
+    )
+    outcome = acceptance.run(inputs.declared, [ONE], inputs.certificates_dir, evidence, named)
+    (refusal,) = outcome.refused
+    assert "compromised.yml: stolen" in refusal.error.found

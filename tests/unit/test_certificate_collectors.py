@@ -294,7 +294,7 @@ def test_a_kept_certificate_of_which_no_record_speaks_was_not_reviewed(world: Wo
 def test_who_else_has_the_key_or_the_serial_number_is_told(world: World) -> None:
     world.request()
     world.reply(serial=77)
-    world.request(2)
+    world.request(2, key_name="leaf")
     world.reply(2, serial=77)
     facts = seen(world)[("certificate", f"{NAME} v1")]
     assert facts["key"]["also_in"] == [f"{NAME} v2"]

@@ -72,7 +72,8 @@ def accepted(world: World, until: str, version: int = 1, name: str = NAME) -> No
 
 
 def beside(world: World, name: str = "prod", environment: str = "prod", **changes: Any) -> Path:
-    """A neighbour with one committed request, by default for production."""
+    """A neighbour with one committed request, by default for production and of the same key."""
+    changes.setdefault("key_name", "leaf")
     world.request(1, "dip-there", environment=environment, **changes)
     folder = world.base.parent / name
     entries = folder / "group_vars" / "all"
