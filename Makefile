@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .PHONY: help lab lab-down status policy policy-test explain test lint unit adversarial interop generations \
-  integration molecule faults molecule-clean bench requirements clean
+  integration molecule faults molecule-clean mutants bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ faults: $(VENV)/.dev ## kill -9 in every stage, several times each (long; FAULTS
 molecule-clean: ## Remove what killed runs of the scenarios left
 	@tools/molecule --clean
 
+mutants: $(VENV)/.dev ## Break the judges of certificates on purpose and count who notices (a quarter of an hour)
+	@$(BIN)/python tools/mutants.py
+
 bench: $(VENV)/.dev ## CPU seconds of what matters, beside a peer in the same run
 	@$(BIN)/python tests/benchmarks/bench.py
 
@@ -115,4 +118,4 @@ requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	done
 
 clean: lab-down ## Stop the lab and remove its state and the environments
-	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports
+	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports .cache/mutants
