@@ -190,7 +190,10 @@ def _verifier(
     name; the extended key usage is therefore judged by our own callback.
     """
     either = verification.Criticality.AGNOSTIC
-    usage = _usage_check(purpose) if purpose is not None else None
+    usage = above = None
+    if purpose is not None:
+        usage = _usage_check(purpose)
+        above = _usage_check(purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
     # A path needs no SAN: the leaf is identified by key and common name. Whether it may be a
     # CA's is judged in path_profile. All else that the library's profiles demand of leaf and
     # CAs (key identifiers, CA flags) stays.
@@ -202,7 +205,7 @@ def _verifier(
         .may_be_present(x509.KeyUsage, either, None)
     )
     authority = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
-        x509.ExtendedKeyUsage, either, usage
+        x509.ExtendedKeyUsage, either, above
     )
     builder = verification.PolicyBuilder().store(verification.Store(list(anchors))).time(now)
     builder = builder.max_chain_depth(MAX_CHAIN - 2)
@@ -211,10 +214,13 @@ def _verifier(
 
 
 class _usage_check:
-    """Extended key usage, where there is one, must name the purpose (RFC 5280, 4.2.1.12)."""
+    """Extended key usage, where there is one, must name the purpose (RFC 5280, 4.2.1.12).
 
-    def __init__(self, purpose: x509.ObjectIdentifier) -> None:
-        self._allowed = {purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    A CA's may name any; of a leaf that is no answer to the question whether it may do this.
+    """
+
+    def __init__(self, *allowed: x509.ObjectIdentifier) -> None:
+        self._allowed = frozenset(allowed)
 
     def __call__(
         self,

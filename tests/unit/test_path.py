@@ -206,7 +206,8 @@ CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUT
         ((CLIENT,), "serverAuth", False),
         ((SERVER,), "clientAuth", False),
         ((SERVER,), "server", True),
-        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), "clientAuth", True),
+        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), "clientAuth", False),
+        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, CLIENT), "clientAuth", True),
         ((), "clientAuth", True),
         ((ExtendedKeyUsageOID.CODE_SIGNING,), None, True),
         ((CLIENT,), "1.3.6.1.5.5.7.3.2", True),
@@ -220,6 +221,11 @@ def test_extended_key_usage_decides_only_when_a_purpose_is_named(
         assert path.validate(leaf, [ISSUING.der], [ROOT.der], purpose=purpose, now=NOW)
     else:
         assert refusal(leaf, [ISSUING.der], [ROOT.der], purpose=purpose).rule == "DIP-3.5.1-CHAIN"
+
+
+def test_an_issuing_ca_for_any_purpose_may_issue_for_this_one() -> None:
+    broad = ROOT.authority("Broad", eku=[ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
+    assert path.validate(broad.leaf(), [broad.der], [ROOT.der], purpose="clientAuth", now=NOW)
 
 
 def test_a_purpose_that_the_issuing_ca_lacks_is_refused() -> None:
