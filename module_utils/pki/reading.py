@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates out of whatever a portal, a CA or a mail program hands over.
 
-PEM with any line ends, byte-order mark, preamble, ``>`` quoting, all in one line or with
-``\\n`` written out; bare base64; DER, several in a row; PKCS #7. Reading is generous about
+PEM and bare base64 in any text (:mod:`.reply_text`), whole mails (:mod:`.mail`), DER, several
+in a row, PKCS #7 (:mod:`.signed_data`), and base64 of any of these. Reading is generous about
 what surrounds a certificate and strict about the certificate: a damaged block is named.
 
-A private key is looked for first, in every file and form, and is never echoed.
+Private keys (:mod:`.key_material`) are looked for first, in every file and form, before
+anything is judged readable, and are never echoed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import pkcs7
 
-from . import der, names
+from . import der, key_material, mail, names, reply_text, signed_data
 from .certs import DECODE_ERRORS, to_der
 from .errors import PkiError
 
@@ -28,27 +25,33 @@ RULE_PRIVATE_KEY = "REPLY-PRIVATE-KEY"
 MAX_BYTES = 4 * 1024 * 1024  # of all files together; a chain of eight is about 20 kB
 MAX_CERTIFICATES = 512
 MAX_FILES = 64
+_MAX_DEPTH = 4  # encodings inside each other: base64 of a PEM in a mail in a mail
+_REST = 64  # octets behind DER that are more than a line end
 
-# Portals and documents write "--- BEGIN CERTIFICATE---" too, so dashes are counted loosely.
-_MARKER = re.compile(
-    r"-{2,20}[ \t]{0,8}(BEGIN|END)[ \t]{1,8}([A-Z0-9#][A-Z0-9# ]{0,60}?)[ \t]{0,8}-{2,20}"
-)
-_QUOTING = re.compile(r"^(?:[ \t]{0,4}[>|]){1,20}", re.MULTILINE)
-_KEY_TEXT = re.compile(
-    r"BEGIN\s{1,8}(?:[A-Z0-9#]{1,20}\s{1,8}){0,4}PRIVATE\s{1,8}KEY|PuTTY-User-Key-File|"
-    r"Private-Lines:",
-    re.IGNORECASE,
-)
-_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
-_BARE = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*\Z")
-_HEADER = re.compile(r"^[A-Za-z][A-Za-z0-9-]{0,40}:.*$", re.MULTILINE)
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 _PKCS7_LABELS = frozenset({"PKCS7", "PKCS #7 SIGNED DATA", "CMS"})
 _REQUEST_LABELS = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"})
-_SIGNED_DATA = "1.2.840.113549.1.7.2"
-_PKCS7_DATA = "1.2.840.113549.1.7.1"
 _INDEFINITE = b"\x30\x80"
-_MIN_BARE = 256  # characters of base64 worth trying without any marker
+_BLANK = b" \t\r\n\xef\xbb\xbf"  # and a byte-order mark
+
+#: What people send instead, by its first octets, and what to do about it.
+_OTHER_FILES = (
+    (b"PK\x03\x04", "a ZIP archive or an Office document: unpack it and send what is inside"),
+    (b"PK\x05\x06", "an empty ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"7z\xbc\xaf", "a 7-Zip archive: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"),
+    (b"%PDF", "a PDF document: copy the certificate's text out of it"),
+    (b"\xd0\xcf\x11\xe0", "an old Office document or an Outlook message: save it as text"),
+    (b"{\\rtf", "a rich text document: save it as plain text"),
+    (b"\x89PNG", "a picture: text is needed, not a screenshot"),
+    (b"\xff\xd8\xff", "a picture: text is needed, not a screenshot"),
+    (b"GIF8", "a picture: text is needed, not a screenshot"),
+    (b"BM", "a picture: text is needed, not a screenshot"),
+    (b'x\x9f>"', "an Outlook attachment (winmail.dat): have it sent as a plain file"),
+    (b"<!DOCTYPE", "a web page without a certificate: perhaps the portal's login"),
+    (b"<html", "a web page without a certificate: perhaps the portal's login"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class _Block:
     label: str
     data: bytes
     where: str
+    ended: bool = True
 
 
 def read(files: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
@@ -72,14 +76,10 @@ def read(files: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
     blocks: list[_Block] = []
     for number, data in enumerate(files, start=1):
         where = f"file {number}" if len(files) > 1 else "the reply"
-        text = _text(data)
-        # Before anything is judged readable: a key must be reported even in a broken file.
-        if _KEY_TEXT.search(text):
-            raise _private_key(where)
-        blocks += _binary(data, where) if data[:1] == b"\x30" else _textual(text, where)
-    for block in blocks:
-        if _is_private_key(block.data):
-            raise _private_key(block.where)
+        # Before anything is judged readable: a key must be reported even beside a broken file.
+        blocks += _pieces(data, where, 0)
+    if sum(block.label == "DER" for block in blocks) > MAX_CERTIFICATES:
+        raise _too_many()
     found: dict[bytes, x509.Certificate] = {}
     for block in blocks:
         for certificate in _certificates(block):
@@ -87,68 +87,73 @@ def read(files: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
             if len(found) > MAX_CERTIFICATES:
                 raise _too_many()
     if not found:
-        raise _nothing_found(blocks)
+        raise _nothing_found(files, blocks)
     return tuple(found.values())
 
 
 def _check_size(files: Sequence[bytes]) -> None:
     total = sum(len(data) for data in files)
-    if total > MAX_BYTES or len(files) > MAX_FILES:
-        raise _unreadable(
-            f"{len(files)} files of {total} bytes",
-            f"{MAX_FILES} files of {MAX_BYTES} bytes at most",
-        )
-
-
-def _text(data: bytes) -> str:
-    """The file as text, quoting and written-out line ends undone; never raises."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = data.decode("utf-16", "replace")
-    else:
-        text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1").replace("\0", "")
-    text = text.replace("\\r", "\n").replace("\\n", "\n").replace("\r", "\n")
-    return _QUOTING.sub("", text)
-
-
-def _textual(text: str, where: str) -> Iterator[_Block]:
-    markers = list(_MARKER.finditer(text))
-    if not any(marker[1] == "BEGIN" for marker in markers):
-        yield from _bare(text, where)
+    if total <= MAX_BYTES and len(files) <= MAX_FILES:
         return
-    number = 0
-    for marker, following in zip(markers, [*markers[1:], None], strict=True):
-        if marker[1] != "BEGIN":
-            continue
-        number += 1
-        end = following.start() if following is not None else len(text)
-        yield _Block(
-            " ".join(marker[2].split()),
-            _decoded(text[marker.end() : end]),
-            f"block {number} of {where}",
-        )
+    for number, data in enumerate(files, start=1):
+        if key_material.in_text(data[:MAX_BYTES].decode("latin-1")):
+            raise _private_key(f"file {number}")
+    raise _unreadable(
+        f"{len(files)} files of {total} bytes", f"{MAX_FILES} files of {MAX_BYTES} bytes at most"
+    )
 
 
-def _decoded(body: str) -> bytes:
-    """Base64 as mail programs leave it; empty when it cannot be decoded."""
-    # Quoted-printable turns the padding "=" into "=3D" and may end lines with a bare "=".
-    body = _HEADER.sub("", body).replace("=3D", "=").replace("=\n", "\n")
-    stripped = "".join(body.split()).rstrip("=")
-    if _NOT_BASE64.search(stripped):
-        return b""
+# --- taking files apart: raises for nothing but a private key ------------------------------
+
+
+def _pieces(data: bytes, where: str, depth: int) -> Iterator[_Block]:
+    text = reply_text.of(data)
+    # The raw text, too: keys in XML are told by their tags.
+    texts = (data.decode("latin-1"), text)
+    if key_material.in_binary(data) or any(map(key_material.in_text, texts)):
+        raise _private_key(where)
+    if depth > _MAX_DEPTH:
+        return
+    trimmed = data.lstrip(_BLANK)
+    if _is_binary(trimmed, text):
+        yield from _binary(trimmed, where, depth)
+    else:
+        yield from _of_mail(data, where, depth) or _textual(text, where, depth)
+
+
+def _is_binary(data: bytes, text: str) -> bool:
+    """Whether bytes are DER or BER: a text may begin with a nought, too."""
+    if data[:1] != b"\x30":
+        return False
     try:
-        return base64.b64decode(stripped + "=" * (-len(stripped) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+        der.element(data)
+    except ValueError:
+        if data[:2] != _INDEFINITE and reply_text.has_blocks(text):
+            return False
+    return data[1:2] >= b"\x80" or not data.isascii() or b"\0" in data
 
 
-def _bare(text: str, where: str) -> Iterator[_Block]:
-    if len(text) >= _MIN_BARE and _BARE.match(text):
-        data = _decoded(text)
-        if data[:1] == b"\x30":
-            yield from _binary(data, where)
+def _of_mail(data: bytes, where: str, depth: int) -> list[_Block]:
+    found: list[_Block] = []
+    for part in mail.parts(data):
+        pieces = list(_pieces(part.data, f"{part.where}{where}", depth + 1))
+        found += [] if part.alternative else pieces
+    return found
 
 
-def _binary(data: bytes, where: str) -> Iterator[_Block]:
+def _textual(text: str, where: str, depth: int) -> Iterator[_Block]:
+    number = 0
+    for number, block in enumerate(reply_text.blocks(text), start=1):
+        place = f"block {number} of {where}"
+        if key_material.in_binary(block.content):
+            raise _private_key(place)
+        yield _Block(block.label, block.content, place, block.ended)
+    if number == 0:
+        for data in reply_text.bare(text):
+            yield from _pieces(data, where, depth + 1)
+
+
+def _binary(data: bytes, where: str, depth: int) -> Iterator[_Block]:
     """DER elements in a row; what follows the last one (a line end, noise) is left."""
     if data[:2] == _INDEFINITE:
         yield _Block("BER", data, where)
@@ -156,8 +161,6 @@ def _binary(data: bytes, where: str) -> Iterator[_Block]:
     offset, number = 0, 0
     while data[offset : offset + 1] == b"\x30":
         number += 1
-        if number > MAX_CERTIFICATES:
-            raise _too_many()
         place = where if number == 1 else f"element {number} of {where}"
         try:
             raw = der.element(data, offset).raw
@@ -165,112 +168,72 @@ def _binary(data: bytes, where: str) -> Iterator[_Block]:
             yield _Block("DER", data[offset:], f"{place} (cut short)")
             return
         yield _Block("DER", raw, place)
+        if number > MAX_CERTIFICATES:
+            return
         offset += len(raw)
+    rest = data[offset:].strip()
+    if len(rest) >= _REST:
+        yield from _pieces(rest, f"the text behind {where}", depth + 1)
 
 
-def _certificates(block: _Block) -> list[x509.Certificate]:
-    if block.label in _REQUEST_LABELS:
-        return []
-    if block.label in _PKCS7_LABELS or block.label == "BER" or _is_pkcs7(block.data):
-        return _pkcs7(block)
-    if block.label in _CERTIFICATE_LABELS or block.label == "DER":
-        return [_certificate(block)]
-    return []  # some other PEM object, as harmless as a mail's signature
+# --- certificates out of the pieces --------------------------------------------------------
+
+
+def _certificates(block: _Block) -> Iterator[x509.Certificate]:
+    if block.label in _PKCS7_LABELS or block.label == "BER" or signed_data.is_one(block.data):
+        yield from _pkcs7(block)
+    elif block.label in _CERTIFICATE_LABELS or (
+        block.label == "DER" and not _is_request(block.data)
+    ):
+        yield _certificate(block)
+    # Some other PEM object is as harmless as a mail's signature.
 
 
 def _certificate(block: _Block) -> x509.Certificate:
     data = block.data
     try:
         # A TRUSTED CERTIFICATE carries OpenSSL's own data after the certificate.
-        certificate = x509.load_der_x509_certificate(
-            der.element(data).raw if block.label == "TRUSTED CERTIFICATE" else data
-        )
-        _touch(certificate)
+        return _loaded(der.element(data).raw if block.label == "TRUSTED CERTIFICATE" else data)
     except DECODE_ERRORS as exc:
+        why = names.printable(str(exc)) if data else "no data"
+        ending = "" if block.ended else "; its END line is missing"
         raise _unreadable(
-            f"{block.where} is no intact certificate ({names.printable(str(exc)) or 'no data'})",
+            f"{block.where} is no intact certificate ({why}){ending}",
             "a certificate exactly as the portal shows it, from BEGIN to END",
         ) from None
-    return certificate
 
 
-def _touch(certificate: x509.Certificate) -> None:
-    """Decode the parts that judges read: the library does so only when they are asked for."""
+def _loaded(data: bytes) -> x509.Certificate:
+    """A certificate with the parts decoded that judges read.
+
+    The library decodes them only when they are asked for.
+    """
+    certificate = x509.load_der_x509_certificate(data)
     names.parse(certificate.subject)
     names.parse(certificate.issuer)
     _ = (certificate.version, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     _ = certificate.extensions
+    return certificate
 
 
-def _pkcs7(block: _Block) -> list[x509.Certificate]:
+def _pkcs7(block: _Block) -> Iterator[x509.Certificate]:
     try:
-        found = pkcs7.load_der_pkcs7_certificates(block.data)
-        for certificate in found:
-            _touch(certificate)
+        for data in signed_data.certificates(block.data):
+            yield _loaded(data)
     except DECODE_ERRORS as exc:
+        why = names.printable(str(exc)) if block.data else "no data"
         raise _unreadable(
-            f"{block.where} is no readable PKCS #7 ({names.printable(str(exc)) or 'no data'})",
+            f"{block.where} is no readable PKCS #7 ({why})",
             "a PKCS #7 file with certificates, or the certificates as PEM",
         ) from None
-    return found
 
 
-def _is_pkcs7(data: bytes) -> bool:
+def _is_request(data: bytes) -> bool:
     try:
-        first = next(der.elements(der.element(data).content), None)
-        return (
-            first is not None
-            and first.tag == der.OID
-            and der.dotted(first.content) == (_SIGNED_DATA)
-        )
-    except ValueError:
+        x509.load_der_x509_csr(data)
+    except DECODE_ERRORS:
         return False
-
-
-def _is_private_key(data: bytes) -> bool:
-    """Whether DER has the shape of a private key, judged without decoding the key.
-
-    PKCS #1, SEC 1, PKCS #8 plain and encrypted, and PKCS #12, which carries one as a rule.
-    Works on the leading elements, so a key with a damaged tail is recognised too.
-    """
-    kinds = _leading(data)
-    if not kinds or kinds[0].tag not in (der.INTEGER, der.SEQUENCE):
-        return False
-    tags = tuple(element.tag for element in kinds)
-    if tags[0] == der.SEQUENCE:
-        return tags == (der.SEQUENCE, der.OCTET_STRING) and _starts_with_oid(kinds[0])
-    version = int.from_bytes(kinds[0].content, "big")
-    if tags[1:2] == (der.INTEGER,):
-        return version in (0, 1)  # PKCS #1; a public key begins with its modulus
-    if tags[1:2] == (der.OCTET_STRING,):
-        return version == 1  # SEC 1
-    if tags[1:3] == (der.SEQUENCE, der.OCTET_STRING):
-        return version in (0, 1) and _starts_with_oid(kinds[1])  # PKCS #8
-    if tags[1:2] == (der.SEQUENCE,) and version == 3:
-        return _starts_with_oid(kinds[1])  # PKCS #12
-    return False
-
-
-def _leading(data: bytes) -> list[der.Element]:
-    """The first elements of the outermost sequence (at most four), the last maybe cut short."""
-    if data[:1] != b"\x30" or len(data) < 2:
-        return []
-    header = 2 + (data[1] & 0x7F if data[1] & 0x80 else 0)
-    found: list[der.Element] = []
-    offset = header
-    while len(found) < 4 and offset < len(data):
-        try:
-            element = der.element(data, offset)
-        except ValueError:
-            found.append(der.Element(data[offset], data[offset + 2 :], data[offset:]))
-            break
-        found.append(element)
-        offset += len(element.raw)
-    return found
-
-
-def _starts_with_oid(sequence: der.Element) -> bool:
-    return sequence.content[:1] == bytes([der.OID])
+    return True
 
 
 def _private_key(where: str) -> PkiError:
@@ -300,11 +263,11 @@ def _too_many() -> PkiError:
     return _unreadable(f"more than {MAX_CERTIFICATES} certificates", "a certificate and its chain")
 
 
-def _nothing_found(blocks: Sequence[_Block]) -> PkiError:
+def _nothing_found(files: Sequence[bytes], blocks: Sequence[_Block]) -> PkiError:
     labels = sorted({block.label for block in blocks})
     if not blocks:
-        found = "no certificate: neither PEM with BEGIN and END lines nor DER"
-    elif _REQUEST_LABELS.issuperset(labels):
+        found = _other_file(files) or "no certificate: neither PEM with BEGIN and END lines nor DER"
+    elif _REQUEST_LABELS.issuperset(labels) or labels == ["DER"]:
         found = "a certificate request, not a certificate"
     else:
         found = f"no certificate, only {names.printable(', '.join(labels))}"
@@ -314,4 +277,18 @@ def _nothing_found(blocks: Sequence[_Block]) -> PkiError:
         found=found,
         expected="the certificate issued for request.csr, as PEM, DER or PKCS #7",
         next_step="save what the portal shows for this request as reply.cer; nothing was changed",
+    )
+
+
+def _other_file(files: Sequence[bytes]) -> str:
+    """What the first file that can be told is, in words; or empty."""
+    beginnings = [data.lstrip(_BLANK)[:16] for data in files]
+    return next(
+        (
+            f"no certificate, but {words}"
+            for beginning in beginnings
+            for magic, words in _OTHER_FILES
+            if beginning.lower().startswith(magic.lower())
+        ),
+        "",
     )
