@@ -31,9 +31,8 @@ from .errors import PkiError
 RULE = "DIP-3.5.2.5-RP-CHECK"
 MAX_CRL_BYTES = 64 * 1024 * 1024
 SHA2 = frozenset({"sha256", "sha384", "sha512"})
-_UNDERSTOOD = frozenset(
-    {ExtensionOID.ISSUING_DISTRIBUTION_POINT, ExtensionOID.CRL_NUMBER, ExtensionOID.FRESHEST_CRL}
-)
+# Critical ones. RFC 5280 allows no other, and a critical freshestCRL asks for deltas.
+_UNDERSTOOD = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT})
 _ENTRY_UNDERSTOOD = frozenset(
     {CRLEntryExtensionOID.CRL_REASON, CRLEntryExtensionOID.INVALIDITY_DATE}
 )

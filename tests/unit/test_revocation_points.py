@@ -156,6 +156,23 @@ def test_the_signature_decides_and_not_the_key_identifier_of_the_crl() -> None:
     assert verdict(forged) == "unknown"
 
 
+@pytest.mark.parametrize(
+    "extension",
+    [
+        x509.CRLNumber(3),
+        x509.FreshestCRL([factory.point(CDP)]),
+        x509.AuthorityKeyIdentifier(b"12345678", None, None),
+    ],
+    ids=["number", "freshest CRL", "key identifier"],
+)
+def test_an_extension_that_must_not_be_critical_silences_the_crl_when_it_is(
+    extension: x509.ExtensionType,
+) -> None:
+    assert verdict(ISSUING.crl(number=None, extensions=[(extension, False)])) == "good"
+    critical = ISSUING.crl(number=None, extensions=[(extension, True)])
+    assert "unknown critical extension" in status(critical).why
+
+
 def test_a_crl_of_a_ca_of_the_same_name_and_another_key_says_nothing() -> None:
     twin = ROOT.authority("Example Issuing", key_name="twin")
     assert verdict(twin.crl()) == "unknown"
