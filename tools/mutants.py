@@ -8,7 +8,7 @@
     mutants.py --record            the figures, and the list of survivors written anew
 
 mutmut wants the code in ``src`` and tests beside it, and names mutants by their path: so a copy
-is laid out in ``.cache/mutants``, from the working tree or from a commit. What to break and which tests
+is laid out in .cache/mutants, from the working tree or from a commit. What to break and which tests
 to ask stands in pyproject.toml. Each survivor needs a reason in tests/adversarial/survivors.yml.
 """
 

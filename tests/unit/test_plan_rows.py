@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pki.lifecycle import (
     Accepted,
+    Asked,
     Intent,
     KeyVersion,
     Limits,
@@ -134,9 +135,15 @@ ROWS = {
         seen(ended(1, "rejected")),
         Reason.REQUEST_REJECTED,
         ENDED,
-        ("request v1 was rejected", "never offered twice"),
+        ("request v1 was rejected|", "edit the entry, or, to ask for the same again"),
         "a person to ask again",
         person=True,
+    ),
+    "a request that a person asked for": Row(
+        Observed({1: key(1)}, (accepted(1), Version(2, asked=Asked("lost laptop", ENDED)))),
+        Reason.ASKED_FOR,
+        ENDED,
+        ("asked for on 2026-11-01: lost laptop", "make a new key and request|"),
     ),
     "an edit after a withdrawal": Row(
         seen(ended(1, "withdrawn")),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.x509 import ocsp
 from pki import der, path, reading, reply, revocation
 from pki.errors import PkiError
 from unit import hostile_x509 as hostile
@@ -42,9 +43,10 @@ def test_a_reply_has_at_most_sixty_four_files() -> None:
 
 def test_certificates_are_counted_across_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_CERTIFICATES", 2)
-    assert len(reading.read([LEAF, LEAF, ISSUING.pem, LEAF])) == 2
+    pem = factory.pem(LEAF)
+    assert len(reading.read([pem, pem, ISSUING.pem, pem])) == 2
     with pytest.raises(PkiError) as caught:
-        reading.read([LEAF, ISSUING.pem, ROOT.pem])
+        reading.read([pem, ISSUING.pem, ROOT.pem])
     assert "more than 2 certificates" in caught.value.found
 
 
@@ -76,25 +78,49 @@ def test_an_answer_signed_with_sha1_is_no_answer() -> None:
     assert revocation.check(chain, [], NOW, ocsp=[same_again(sound, 5)])[0].verdict == "unknown"
 
 
-def same_again(response: bytes, algorithm: int) -> bytes:
-    """The response signed again, by the last arc of an RSA algorithm (5 is SHA-1, 11 SHA-256)."""
+def same_again(response: bytes, algorithm: int, *more: bytes) -> bytes:
+    """The response signed again, by the last arc of an RSA algorithm (5 is SHA-1, 11 SHA-256).
+
+    ``more`` are responses whose answers are added to it.
+    """
     status, wrapped = der.elements(der.element(response).content)
-    kind, octets = der.elements(der.element(wrapped.content).content)
-    data = next(der.elements(der.element(octets.content).content)).raw
+    parts = tbs(response)
+    answers = b"".join(part.content for one in (response, *more) for part in tbs(one)[-1:])
+    parts[-1] = der.element(hostile.tlv(hostile.SEQUENCE, answers))
+    data = hostile.tlv(hostile.SEQUENCE, *(part.raw for part in parts))
     digest = hashes.SHA1() if algorithm == 5 else hashes.SHA256()
-    signature = issuing_key().sign(data, padding.PKCS1v15(), digest)
+    signature = ISSUING.private.sign(data, padding.PKCS1v15(), digest)
     identifier = hostile.tlv(
         hostile.SEQUENCE, hostile.oid(f"1.2.840.113549.1.1.{algorithm}"), b"\x05\x00"
     )
     basic = hostile.tlv(
         hostile.SEQUENCE, data, identifier, hostile.tlv(hostile.BIT_STRING, b"\0", signature)
     )
+    kind = next(der.elements(der.element(wrapped.content).content))
     inner = hostile.tlv(hostile.SEQUENCE, kind.raw, hostile.tlv(hostile.OCTETS, basic))
     return hostile.tlv(hostile.SEQUENCE, status.raw, hostile.tlv(wrapped.tag, inner))
 
 
-def issuing_key() -> rsa.RSAPrivateKey:
-    return ISSUING.private
+def tbs(response: bytes) -> list[der.Element]:
+    """The parts of what a response without extensions has signed; the last are its answers."""
+    _, wrapped = der.elements(der.element(response).content)
+    _, octets = der.elements(der.element(wrapped.content).content)
+    signed = next(der.elements(der.element(octets.content).content))
+    return list(der.elements(signed.content))
+
+
+def test_a_response_about_two_certificates_is_heard_of_each() -> None:
+    other = ISSUING.leaf("other.example", {})
+    revoked = ISSUING.ocsp(other, ocsp.OCSPCertStatus.REVOKED)
+    for response in (
+        same_again(ISSUING.ocsp(LEAF), 11, revoked),
+        same_again(revoked, 11, ISSUING.ocsp(LEAF)),
+    ):
+        verdicts = [
+            revocation.check([leaf, ISSUING.der, ROOT.der], [], NOW, ocsp=[response])[0].verdict
+            for leaf in (LEAF, other)
+        ]
+        assert verdicts == ["good", "revoked"]
 
 
 def test_a_path_length_counts_the_cas_below_and_not_the_leaf() -> None:
