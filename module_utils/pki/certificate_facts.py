@@ -20,6 +20,7 @@ from .certs import DECODE_ERRORS, in_seconds, sha256, to_der
 from .der import why
 from .errors import PkiError
 from .expectation import Expectation
+from .key_hygiene import Limits
 
 _DAY = 86400  # seconds
 
@@ -69,17 +70,21 @@ class Around:
     Attributes:
         expectation: what was asked for.
         now: the moment of the check, aware.
+        limits: how far weaknesses of its key are looked for.
         request: the request it belongs to; None when that cannot be read.
         state: presented, current, superseded, rejected or withdrawn.
         source: reply or kept.
         vetted: the organisation's subject in today's inventory.
         key_also_in: other versions whose request has its key.
         serial_seen_in: other versions whose certificate has its serial number and issuer.
+        compromised_in: who says that its key is compromised.
+        deployed: whether it is the very certificate that was accepted before this version.
         listener_names: host names of the ingress listeners that serve it.
     """
 
     expectation: Expectation
     now: datetime
+    limits: Limits
     request: csr.Request | None = None
     state: str = "presented"
     source: str = "reply"
@@ -89,6 +94,8 @@ class Around:
     acceptance: Acceptance | None = None
     key_also_in: Sequence[str] = ()
     serial_seen_in: Sequence[str] = ()
+    compromised_in: Sequence[str] = ()
+    deployed: bool = False
     listener_names: Sequence[str] = ()
 
 
@@ -134,6 +141,8 @@ def unreadable(problem: str, around: Around) -> dict[str, Any]:
             "spki_sha256": "",
             "matches_request": False,
             "also_in": [],
+            "compromised_in": [],
+            **observed.weakness(b"", around.limits),
         },
         "signature_algorithm": "",
         "signature_hash": "",
@@ -173,6 +182,7 @@ def _of_certificate(certificate: x509.Certificate, around: Around) -> dict[str, 
 def _of_place(around: Around) -> dict[str, Any]:
     record, neighbours = around.acceptance, around.neighbours
     ends, accepted = neighbours.predecessor_ends, neighbours.successor_accepted
+    asked = around.request.san if around.request else ()
     return {
         "source": around.source,
         "environment": observed.text(str(around.expectation.environment), 63),
@@ -195,7 +205,10 @@ def _of_place(around: Around) -> dict[str, Any]:
             "accepted": accepted is not None,
             "accepted_days": days_since(accepted, around.now) if accepted else -1,
         },
-        "serial_seen_in": [observed.text(name, 200) for name in around.serial_seen_in[:100]],
+        "serial_seen_in": observed.places(around.serial_seen_in),
+        "deployed": around.deployed,
+        # One that is cut off is a name nobody asked for.
+        "requested_names": [observed.text(name) for name in asked[:100]],
     }
 
 
@@ -224,7 +237,9 @@ def _key(certificate: x509.Certificate, around: Around) -> dict[str, Any]:
         "matches_request": bool(spki)
         and around.request is not None
         and around.request.spki_der == spki,
-        "also_in": [observed.text(name, 200) for name in around.key_also_in[:100]],
+        "also_in": observed.places(around.key_also_in),
+        "compromised_in": observed.places(around.compromised_in),
+        **observed.weakness(spki, around.limits),
     }
 
 

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from . import csr, der_faults, x509_der
+from . import csr, der_faults, key_hygiene, x509_der
 from .certs import DECODE_ERRORS, check_signature_octets
 from .der import why
 from .expectation import Expectation
 from .x509_der import Extension, Name
 
 TEXT, WORD, ITEMS, NAMES = 1000, 200, 50, 1000
+LARGEST_KEY = 1_000_000  # bits; every policy refuses such a key
 #: Extensions whose value is DER that this project reads.
 _READ = frozenset(x509_der.EXTENSION_NAMES.values()) - {"signedCertificateTimestamps"}
 _T = TypeVar("_T")
@@ -67,11 +68,26 @@ def key(public: Callable[[], Any]) -> dict[str, Any]:
         value = public()
         return {
             "algorithm": csr.key_algorithm(value),
-            "bits": csr.key_bits(value),
+            "bits": min(csr.key_bits(value), LARGEST_KEY),
             "exponent": min(csr.key_exponent(value), x509_der.LARGEST),
         }
     except DECODE_ERRORS:
         return {"algorithm": "unreadable", "bits": 0, "exponent": 0}
+
+
+def weakness(spki: bytes, limits: key_hygiene.Limits) -> dict[str, Any]:
+    """The fields of what is wrong with a public key; ``spki`` empty for one that is unreadable."""
+    found = key_hygiene.of_key(spki, limits)
+    return {
+        "small_factor": found.small_factor,
+        "fermat_rounds": found.fermat_rounds,
+        "roca": found.roca,
+    }
+
+
+def places(names: Sequence[str]) -> list[str]:
+    """A list of versions, or of those who say something about one."""
+    return [text(name, WORD) for name in names[:100]]
 
 
 def signature(signed: Any, identifier: bytes) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeVar, fin
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import certificate_facts, chain_facts, names, path, revocation
+from . import certificate_facts, chain_facts, key_hygiene, names, path, revocation
 from . import csr as requests
 from .certs import DECODE_ERRORS, in_seconds, sha256, short, subject_of, to_der
 from .errors import PkiError
@@ -418,20 +418,30 @@ def _around(
     one must be leave it alone, all others hold for it as for a new one.
     """
     history = case.expectation.history or History()
-    kept = history.accepted == sha256(leaf)
-    spki = hashlib.sha256(_spki(leaf)).hexdigest()
-    serial, issuer = f"{leaf.serial_number:x}", names.rfc2253(leaf.issuer)
+    digest, spki = sha256(leaf), hashlib.sha256(_spki(leaf)).hexdigest()
+    kept = history.accepted == digest
     return certificate_facts.Around(
         expectation=case.expectation,
         now=case.now,
+        limits=key_hygiene.Limits.of(case.policy.parameter),
         request=case.request,
         source="kept" if kept else "reply",
         revocation=answer,
         # Only whether it is this certificate is asked of the record here, not when.
         acceptance=certificate_facts.Acceptance(history.accepted, case.now) if kept else None,
         key_also_in=[history.keys[spki]] if spki in history.keys else [],
-        serial_seen_in=history.seen(serial, issuer),
+        serial_seen_in=history.seen(f"{leaf.serial_number:x}", _issuer_name(leaf)),
+        compromised_in=[history.compromised[spki]] if spki in history.compromised else [],
+        deployed=history.deployed == digest,
     )
+
+
+def _issuer_name(certificate: x509.Certificate) -> str:
+    """By RFC 2253; empty for a name that cannot be read, which no path leads through."""
+    try:
+        return names.rfc2253(certificate.issuer)
+    except DECODE_ERRORS:
+        return ""
 
 
 def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:

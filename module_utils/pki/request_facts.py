@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
@@ -21,6 +21,7 @@ from . import csr, observed, submission, x509_der
 from .der import why
 from .errors import PkiError
 from .expectation import Expectation
+from .key_hygiene import Limits
 
 _BLOCK = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]{1,60})-----(?:\r\n|\r|\n)(.*?)-----END \1-----", re.DOTALL
@@ -34,38 +35,42 @@ class Beside:
 
     Attributes:
         expectation: what was to be asked for.
+        limits: how far weaknesses of its key are looked for.
         certificate_admins: names in today's roster.
         record: the content of request.yml, None when there is none.
         submission: the bytes of submission.txt, None when there is none.
+        compromised: keys that must never be used again, by SPKI digest, and who says so.
         settled: whether the request was answered and that answer recorded.
     """
 
     expectation: Expectation
+    limits: Limits
     certificate_admins: Sequence[str] = ()
     record: Mapping[str, Any] | None = None
     submission: bytes | None = None
+    compromised: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
 
 
 def document(data: bytes | None, beside: Beside) -> dict[str, Any]:
     """The facts of one request; ``data`` is the file's content, None when it is missing."""
-    return {**_around(data or b"", beside), **_content(data)}
+    return {**_around(data or b"", beside), **_content(data, beside)}
 
 
-def _content(data: bytes | None) -> dict[str, Any]:
+def _content(data: bytes | None, beside: Beside) -> dict[str, Any]:
     if data is None:
-        return _unreadable("there is no request.csr")
+        return _unreadable("there is no request.csr", beside)
     try:
         request = csr.parse(data)
         der = _der(data)
-        return {"problem": "", **_read(request, der)}
+        return {"problem": "", **_read(request, der, beside)}
     except PkiError as exc:
-        return _unreadable(f"{exc.message}: {exc.found}")
+        return _unreadable(f"{exc.message}: {exc.found}", beside)
     except ValueError as exc:
-        return _unreadable(why(exc))
+        return _unreadable(why(exc), beside)
 
 
-def _read(request: csr.Request, der: bytes) -> dict[str, Any]:
+def _read(request: csr.Request, der: bytes, beside: Beside) -> dict[str, Any]:
     raw, signed = x509_der.request(der), x509.load_der_x509_csr(der)
     faults = observed.encoding_faults(der, raw.subject, raw.extensions)
     names = observed.alternative_names(raw.extensions, faults)
@@ -76,6 +81,8 @@ def _read(request: csr.Request, der: bytes) -> dict[str, Any]:
         "key": {
             **observed.key(signed.public_key),
             "spki_sha256": request.spki_sha256,
+            "compromised_in": observed.places(_says(beside.compromised, request.spki_sha256)),
+            **observed.weakness(request.spki_der, beside.limits),
         },
         **observed.signature(signed, raw.algorithm),
         "signature_valid": request.signature_valid,
@@ -86,13 +93,20 @@ def _read(request: csr.Request, der: bytes) -> dict[str, Any]:
     }
 
 
-def _unreadable(problem: str) -> dict[str, Any]:
+def _unreadable(problem: str, beside: Beside) -> dict[str, Any]:
     return {
         "state": "unreadable",
         "problem": observed.text(problem or "nothing could be read", 500),
         "version": -1,
         **observed.subject(x509_der.Name(())),
-        "key": {"algorithm": "", "bits": 0, "exponent": 0, "spki_sha256": ""},
+        "key": {
+            "algorithm": "",
+            "bits": 0,
+            "exponent": 0,
+            "spki_sha256": "",
+            "compromised_in": [],
+            **observed.weakness(b"", beside.limits),
+        },
         "signature_algorithm": "",
         "signature_hash": "",
         "signature_padding": "none",
@@ -102,6 +116,10 @@ def _unreadable(problem: str) -> dict[str, Any]:
         "san": [],
         "encoding_faults": [],
     }
+
+
+def _says(compromised: Mapping[str, str], digest: str) -> list[str]:
+    return [compromised[digest]] if digest in compromised else []
 
 
 def _der(data: bytes) -> bytes:

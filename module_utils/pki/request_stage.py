@@ -16,12 +16,15 @@ from typing import Any
 
 from . import csr, policy, public_state, request_facts, submission
 from .errors import PkiError
-from .expectation import Expectation
+from .expectation import Expectation, History
 from .inventory import Certificate
+from .key_hygiene import Limits
 from .key_place import declared_mount
 from .policy import Policy
 from .request_facts import Beside
 from .stores.base import KeyRecord, KeyStore
+
+NOTHING = History()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,18 @@ def build(
     record: KeyRecord,
     version: int,
     certificates_dir: Path,
+    history: History = NOTHING,
 ) -> Written:
-    """The request of one key version, judged by the policy before anyone sees it."""
+    """The request of one key version, judged by the policy before anyone sees it.
+
+    ``history`` is what is known of all other requests, and of keys that must never be used again.
+    """
+    _never_asked_for(certificate, record, version, history)
     key = store.signing_key(certificate.name, version)
     request = csr.build(key, certificate.common_name, certificate.subject)
     described = _record(certificate, record, version, request)
     text = submission.text(certificate, described, request)
-    _judge(certificate, rules, request, described, text)
+    _judge(certificate, rules, request, described, text, history.compromised)
     # The record comes last: a reader that finds it finds the other two complete.
     contents = {
         "request.csr": request,
@@ -65,12 +73,31 @@ def build(
     )
 
 
+def _never_asked_for(
+    certificate: Certificate, record: KeyRecord, version: int, history: History
+) -> None:
+    """Refuse a key that stood in another request, whatever became of that one."""
+    digest = sha256(record.versions[version].spki_der).hexdigest()
+    if digest not in history.keys:
+        return
+    raise PkiError(
+        f"{certificate.name}: the key of v{version} was in another request already",
+        rule="REQUEST-KEY",
+        found=f"public key {digest} in {history.keys[digest]}",
+        expected="a key that no other request has: the same request is never offered twice",
+        where=f"{declared_mount(certificate)}/keys/{certificate.name}",
+        next_step="find out who put this key there; have the store make a new version of it, "
+        "and record this one as withdrawn",
+    )
+
+
 def _judge(
     certificate: Certificate,
     rules: Policy,
     request: bytes,
     record: Mapping[str, Any],
     text: bytes,
+    compromised: Mapping[str, str],
 ) -> None:
     admins = certificate.organisation.certificate_admins
     beside = Beside(
@@ -82,8 +109,10 @@ def _judge(
             environment=certificate.environment,
         ),
         certificate_admins=[person.name for person in admins],
+        limits=Limits.of(rules.parameter),
         record=record,
         submission=text,
+        compromised=compromised,
     )
     findings = rules.judge("request", request_facts.document(request, beside))
     for finding in policy.refused(findings):

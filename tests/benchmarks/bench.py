@@ -26,7 +26,16 @@ sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
 from cryptography import x509
-from pki import certificate_facts, checking, csr, lifecycle, policy_files, reply, revocation
+from pki import (
+    certificate_facts,
+    checking,
+    csr,
+    key_hygiene,
+    lifecycle,
+    policy_files,
+    reply,
+    revocation,
+)
 from pki import plan as planning
 from pki.documents import Collected, Declaration, Document, Validators
 from unit import clean_inventory
@@ -132,6 +141,7 @@ def rules() -> None:
             factory.CN, factory.SUBJECT, purposes, policy.name, "nonprod"
         ),
         now=factory.NOW,
+        limits=key_hygiene.Limits.of(policy.parameter),
         request=request,
         vetted=factory.SUBJECT,
     )

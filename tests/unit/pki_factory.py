@@ -241,8 +241,8 @@ def idp(uri: str | None = None, **options: Any) -> tuple[x509.ExtensionType, boo
     return x509.IssuingDistributionPoint(**{**fields, **options}), True
 
 
-def request(cn: str = CN, key_name: str = "leaf") -> bytes:
-    return csr.build(key(key_name), cn, SUBJECT)
+def request(cn: str = CN, key_name: str = "leaf", san: Sequence[str] = ()) -> bytes:
+    return csr.build(key(key_name), cn, SUBJECT, san)
 
 
 def serial(der: bytes) -> int:

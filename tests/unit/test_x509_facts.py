@@ -19,6 +19,7 @@ from pki import (
     chain_facts,
     csr,
     der_faults,
+    key_hygiene,
     policy,
     policy_files,
     request_facts,
@@ -26,6 +27,7 @@ from pki import (
     submission,
     x509_der,
 )
+from pki.certs import DECODE_ERRORS
 from pki.documents import Validators
 from pki.errors import PkiError
 from pki.expectation import Expectation
@@ -35,6 +37,7 @@ from unit.hostile_x509 import attribute, extension, good_name, san, tlv
 from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
 
 POLICY = shipped.policy("mhhs-dip")
+LIMITS = key_hygiene.Limits.of(POLICY.parameter)
 VALIDATORS = Validators(policy_files.load_fact_schemas(shipped.DIRECTORY))
 EXPECTATION = Expectation(CN, SUBJECT, frozenset({"mtls", "signing"}), "mhhs-dip", "nonprod")
 ROOT = factory.authority("Example Root")
@@ -45,7 +48,7 @@ CHALLENGE, EXTENSIONS = "1.2.840.113549.1.9.7", "1.2.840.113549.1.9.14"
 
 
 def request_document(data: bytes | None) -> dict[str, Any]:
-    facts = request_facts.document(data, request_facts.Beside(EXPECTATION, ["Ada Admin"]))
+    facts = request_facts.document(data, request_facts.Beside(EXPECTATION, LIMITS, ["Ada Admin"]))
     assert VALIDATORS.fault("request", facts) == ""
     return facts
 
@@ -53,13 +56,13 @@ def request_document(data: bytes | None) -> dict[str, Any]:
 def certificate_document(data: bytes, **around: Any) -> dict[str, Any]:
     """As the collector does it: what cannot be read is a document that says so."""
     surroundings = certificate_facts.Around(
-        **{"expectation": EXPECTATION, "now": NOW, "request": REQUEST, **around}
+        **{"expectation": EXPECTATION, "now": NOW, "limits": LIMITS, "request": REQUEST, **around}
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library warns about what is a fact here
         try:
             facts = certificate_facts.document(hostile.parsed(data), surroundings)
-        except (PkiError, ValueError) as exc:
+        except (PkiError, *DECODE_ERRORS) as exc:
             facts = certificate_facts.unreadable(str(exc), surroundings)
     assert VALIDATORS.fault("certificate", facts) == ""
     return facts
@@ -389,7 +392,9 @@ def test_a_certificate_is_refused_for(fault: str) -> None:
 
 
 def test_a_certificate_that_cannot_be_read_is_refused_by_one_rule_with_the_reason() -> None:
-    facts = certificate_facts.unreadable("no PEM", certificate_facts.Around(EXPECTATION, NOW))
+    facts = certificate_facts.unreadable(
+        "no PEM", certificate_facts.Around(EXPECTATION, NOW, LIMITS)
+    )
     failed = [one for one in POLICY.judge("certificate", facts) if not one.passed]
     assert [(one.rule, one.found) for one in failed] == [("DIP-12.2-16-CER", "no PEM")]
 
@@ -423,7 +428,8 @@ ORDINARY = [
 
 
 def test_a_certificate_with_what_certificates_ordinarily_have_is_not_refused() -> None:
-    facts = certificate_document(ISSUING.leaf(extra=ORDINARY))
+    asked = csr.parse(factory.request(san=["a.example"]))
+    facts = certificate_document(ISSUING.leaf(extra=ORDINARY), request=asked)
     assert refusing("certificate", facts) == {}
     assert facts["ocsp_urls"] == ["http://ocsp.example/"]
     assert facts["crl_distribution_points"] == [factory.CDP]

@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 
-from .. import certificate_facts, chain_facts, request_facts, revocation, session
+from .. import certificate_facts, chain_facts, key_hygiene, request_facts, revocation, session
 from ..certificate_facts import PENDING, Revocation
 from ..certs import DECODE_ERRORS, to_der
 from ..der import Malformed, why
@@ -77,9 +77,11 @@ def _request(run: _Run, one: Issued) -> Iterator[Document]:
     settled = one.version.settled
     beside = request_facts.Beside(
         expectation=one.expectation(today=not settled),
+        limits=_limits(run, one),
         certificate_admins=[person.name for person in admins],
         record=one.files.request_record,
         submission=one.submission,
+        compromised=run.scene.inputs.compromised,
         settled=settled,
     )
     facts = request_facts.document(one.files.request, beside)
@@ -148,6 +150,7 @@ def _around(
     return certificate_facts.Around(
         expectation=one.expectation(today=False),
         now=run.scene.inputs.now,
+        limits=_limits(run, one),
         request=one.request,
         state=state,
         source=one.source,
@@ -157,8 +160,21 @@ def _around(
         acceptance=issued.acceptance(one),
         key_also_in=run.twins.key(one),
         serial_seen_in=run.twins.serial(one),
+        compromised_in=_compromised(run, one),
+        deployed=issued.repeats(one, run.read.versions[one.declared.name]),
         listener_names=run.listeners.get(one.declared.name, ()),
     )
+
+
+def _limits(run: _Run, one: Issued) -> key_hygiene.Limits:
+    """How far weaknesses of a key are looked for, by the policy of its request."""
+    return key_hygiene.Limits.of(run.scene.inputs.policies[one.policy].parameter)
+
+
+def _compromised(run: _Run, one: Issued) -> list[str]:
+    """Who says that the key of a version's certificate is compromised."""
+    says = run.scene.inputs.compromised.get(issued.spki_digest(one.leaf))
+    return [says] if says is not None else []
 
 
 def _chain_around(

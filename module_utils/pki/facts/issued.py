@@ -7,6 +7,7 @@ raises for a file that somebody damaged: it becomes a version with a problem in 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from cryptography import x509
 
 from .. import csr, plain_files, public_state, reading, x509_der
 from ..certificate_facts import Acceptance, Neighbours
-from ..certs import DECODE_ERRORS, name_bytes, to_der
+from ..certs import DECODE_ERRORS, name_bytes, sha256, to_der
 from ..errors import PkiError
 from ..expectation import Expectation
 from ..inventory import Certificate
@@ -198,6 +199,12 @@ def _spki(certificate: x509.Certificate) -> bytes:
         return b""
 
 
+def spki_digest(certificate: x509.Certificate | None) -> str:
+    """SHA-256 of a certificate's public key; empty without one that can be read."""
+    spki = _spki(certificate) if certificate is not None else b""
+    return hashlib.sha256(spki).hexdigest() if spki else ""
+
+
 def _is_ca(certificate: x509.Certificate) -> bool:
     try:
         found = x509_der.certificate(to_der(certificate)).extensions
@@ -232,6 +239,13 @@ def neighbours(one: Issued, versions: Sequence[Issued]) -> Neighbours:
         ),
         successor_accepted=accepted[0] if accepted else None,
     )
+
+
+def repeats(one: Issued, versions: Sequence[Issued]) -> bool:
+    """Whether its certificate is the very one that was accepted before."""
+    number, leaf = one.files.number, one.leaf
+    before = [v.leaf for v in versions if v.files.number < number and v.version.accepted and v.leaf]
+    return leaf is not None and bool(before) and sha256(before[-1]) == sha256(leaf)
 
 
 def acceptance(one: Issued) -> Acceptance | None:
