@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -22,6 +23,8 @@ DECODE_ERRORS = (
     x509.UnsupportedGeneralNameType,
 )
 
+_ORDINARY_BYTES = 16 * 1024
+
 
 def in_seconds(now: datetime) -> datetime:
     """``now`` in whole seconds of UTC: certificates and CRLs know nothing finer.
@@ -32,6 +35,22 @@ def in_seconds(now: datetime) -> datetime:
     if now.tzinfo is None:
         raise ValueError("the clock must be an aware time")
     return now.astimezone(UTC).replace(microsecond=0)
+
+
+def load(encoded: bytes) -> x509.Certificate:
+    """A certificate from its DER; raises one of DECODE_ERRORS.
+
+    A batch has a few CAs in many chains: what was parsed lately is the same value again, which
+    keeps the parts it has decoded. Longer ones than certificates ordinarily are come anew.
+    """
+    if len(encoded) > _ORDINARY_BYTES:
+        return x509.load_der_x509_certificate(encoded)
+    return _remembered(bytes(encoded))
+
+
+@lru_cache(maxsize=256)
+def _remembered(encoded: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(encoded)
 
 
 def to_der(certificate: x509.Certificate) -> bytes:

@@ -7,10 +7,12 @@ text, compared byte for byte) and a person (never a raw control character).
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -79,6 +81,10 @@ _LATIN1_TAGS = frozenset({0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x1A})
 _UNIVERSAL, _BMP = 0x1C, 0x1E
 _ESCAPED_ALWAYS = frozenset(',+"\\<>;')
 
+_REMEMBERED = 1024  # names
+_ORDINARY_BYTES = 1024  # of DER; five vetted values at their upper bounds have fewer
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
@@ -115,17 +121,39 @@ class Attribute:
         return "#" + self.raw.hex().upper() if text is None else text
 
 
-def parse(name: x509.Name) -> tuple[tuple[Attribute, ...], ...]:
+Parsed = tuple[tuple[Attribute, ...], ...]
+
+
+def _by_bytes(read: Callable[[bytes], _T]) -> Callable[[x509.Name], _T]:
+    """``read`` for a name, remembered by the name's DER: a batch has few CAs and one vetted name.
+
+    What is longer than a name ordinarily is, is read anew, so the memory stays small.
+    """
+    remembered = functools.lru_cache(maxsize=_REMEMBERED)(read)
+
+    @functools.wraps(read)
+    def of_name(name: x509.Name) -> _T:
+        encoded = name.public_bytes()
+        return remembered(encoded) if len(encoded) <= _ORDINARY_BYTES else read(encoded)
+
+    return of_name
+
+
+def _walked(encoded: bytes) -> Parsed:
+    return tuple(
+        tuple(_attribute(pair) for pair in der.elements(rdn.content))
+        for rdn in der.elements(der.element(encoded).content)
+    )
+
+
+@_by_bytes
+def parse(encoded: bytes) -> Parsed:
     """The relative distinguished names in encoded order, each with its attributes.
 
     Raises:
         ValueError: the name cannot be encoded or walked.
     """
-    sequence = der.element(name.public_bytes())
-    return tuple(
-        tuple(_attribute(pair) for pair in der.elements(rdn.content))
-        for rdn in der.elements(sequence.content)
-    )
+    return _walked(encoded)
 
 
 def _attribute(pair: der.Element) -> Attribute:
@@ -133,7 +161,8 @@ def _attribute(pair: der.Element) -> Attribute:
     return Attribute(der.dotted(oid.content), value.tag, value.content, value.raw)
 
 
-def rfc2253(name: x509.Name) -> str:
+@_by_bytes
+def rfc2253(encoded: bytes) -> str:
     """The name as ``openssl x509 -subject -nameopt RFC2253`` prints it.
 
     Gateways compare this text, so it follows OpenSSL and not the RFC where they differ:
@@ -142,7 +171,7 @@ def rfc2253(name: x509.Name) -> str:
     """
     return ",".join(
         "+".join(f"{item.short_name}={_rfc2253_value(item)}" for item in reversed(rdn))
-        for rdn in reversed(parse(name))
+        for rdn in reversed(_walked(encoded))
     )
 
 
@@ -175,17 +204,18 @@ def subject_attributes(name: x509.Name) -> dict[str, str]:
     A repeated attribute is joined by a line feed, which no vetted value can hold: two
     O attributes never compare equal to one.
     """
-    return _grouped(name, lambda short: short != "CN")
+    return _grouped(parse(name), lambda short: short != "CN")
 
 
-def common_names(name: x509.Name) -> str:
+@_by_bytes
+def common_names(encoded: bytes) -> str:
     """The common name; empty if there is none, joined by line feeds if there are several."""
-    return _grouped(name, lambda short: short == "CN").get("CN", "")
+    return _grouped(_walked(encoded), lambda short: short == "CN").get("CN", "")
 
 
-def _grouped(name: x509.Name, wanted: Callable[[str], bool]) -> dict[str, str]:
+def _grouped(parsed: Parsed, wanted: Callable[[str], bool]) -> dict[str, str]:
     values: dict[str, str] = {}
-    for rdn in parse(name):
+    for rdn in parsed:
         for item in rdn:
             short = item.short_name
             if wanted(short):

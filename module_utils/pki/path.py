@@ -22,6 +22,7 @@ from .certs import (
     in_seconds,
     issued_by,
     issuer_of,
+    load,
     name_bytes,
     sha256,
     short,
@@ -159,7 +160,7 @@ def one_certificate(data: bytes, role: str) -> x509.Certificate:
 def _load(data: bytes, role: str) -> list[x509.Certificate]:
     try:
         if data[:1] == b"\x30":
-            return [x509.load_der_x509_certificate(data)]
+            return [load(data)]
         return x509.load_pem_x509_certificates(data)
     except DECODE_ERRORS as exc:
         raise _not_a_certificate(role, names.printable(str(exc))) from None

@@ -19,6 +19,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from cryptography import x509
@@ -30,6 +31,7 @@ from .certs import (
     DECODE_ERRORS,
     in_seconds,
     issuer_of,
+    load,
     name_bytes,
     sha256,
     short,
@@ -45,6 +47,7 @@ from .errors import PkiError
 
 Verdict = Literal["good", "revoked", "unknown"]
 _Point = str | bytes
+_SHORT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def check(
     named in the ``why`` of what stays unknown.
     """
     moment = in_seconds(now)
-    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    certificates = [load(der) for der in chain]
     lists, problems = _parsed(crls)
     pool = ocsp if isinstance(ocsp, ocsp_response.Pool) else ocsp_response.Pool.of(ocsp)
     problems += pool.problems
@@ -139,7 +142,7 @@ def require_good(statuses: Iterable[Status], *, pending: bool = False) -> None:
         raise _unanswered(missing)
 
 
-def verify_crl(crl_bytes: bytes, issuer_cert_der: bytes, now: datetime) -> CrlInfo:
+def verify_crl(crl_bytes: bytes | Crl, issuer_cert_der: bytes, now: datetime) -> CrlInfo:
     """The facts of a CRL that ``issuer_cert_der`` signed and that is valid at ``now``.
 
     A CRL for CA or user certificates only is accepted and says so in ``scope``.
@@ -148,7 +151,7 @@ def verify_crl(crl_bytes: bytes, issuer_cert_der: bytes, now: datetime) -> CrlIn
         PkiError: rule DIP-3.5.2.5-RP-CHECK; unreadable, another issuer, bad signature,
             outside its dates, or of a kind that never answers (delta, indirect, ...).
     """
-    crl = Crl.parse(crl_bytes)
+    crl = crl_bytes if isinstance(crl_bytes, Crl) else Crl.parse(crl_bytes)
     try:
         issuer = x509.load_der_x509_certificate(issuer_cert_der)
     except DECODE_ERRORS as exc:
@@ -188,7 +191,7 @@ def _parsed(crls: Iterable[bytes | Crl]) -> tuple[list[Crl], list[str]]:
             lists.append(item)
             continue
         try:
-            found = parse_crls(item)
+            found = _remembered(bytes(item)) if len(item) <= _SHORT_BYTES else parse_crls(item)
         except PkiError as exc:
             problems.append(f"CRL file {number} is unreadable ({exc.found})")
             continue
@@ -196,6 +199,12 @@ def _parsed(crls: Iterable[bytes | Crl]) -> tuple[list[Crl], list[str]]:
         if not found:
             problems.append(f"CRL file {number} holds no CRL")
     return lists, problems
+
+
+@lru_cache(maxsize=32)
+def _remembered(data: bytes) -> tuple[Crl, ...]:
+    """A short list is often given again as bytes: the same value knows its signature already."""
+    return parse_crls(data)
 
 
 def _status(
