@@ -18,9 +18,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509 import ocsp
-from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
-from . import der, names
+from . import der, names, path_profile
 from .certs import DECODE_ERRORS, issued_by, name_bytes, stamp
 from .csr import spki_der
 
@@ -34,6 +34,20 @@ _RSA_PKCS1 = frozenset(
         SignatureAlgorithmOID.RSA_WITH_SHA512,
     }
 )
+
+# Extensions of a responder's certificate that may be critical: we look at the first two, and the
+# others ask nothing of who verifies it.
+_OF_A_RESPONDER = frozenset(
+    {
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.OCSP_NO_CHECK,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.CERTIFICATE_POLICIES,
+    }
+)
+_BOOLEAN, _EXTENSIONS = 0x01, 0xA1  # the latter is [1] of one part of a response
 
 IsListed = Callable[[x509.Certificate], bool]
 
@@ -81,13 +95,26 @@ class Response:
         if not matching:
             return Answer("unknown")
         name = f"OCSP response of {names.display(issuer.subject)}"
-        if any(extension.critical for extension in self.parsed.extensions):
+        if self._has_critical_extension():
             return Answer("unknown", note=f"{name} has an unknown critical extension")
         if not self._signed_for(issuer, now, is_listed):
             return Answer("unknown", note=f"{name} is not signed by it or for it")
         answers = [_word(one, f"{name} from {stamp(one.this_update_utc)}", now) for one in matching]
         ranking = {"revoked": 0, "unknown": 1, "good": 2}
         return min(answers, key=lambda answer: ranking[answer.verdict])
+
+    def _has_critical_extension(self) -> bool:
+        """In the response or in any of its parts: we know none that would have to be."""
+        if any(extension.critical for extension in self.parsed.extensions):
+            return True
+        # ResponseData's only SEQUENCE is that of the parts; the library shows the extensions of
+        # a part only when there is no other. They are the part's last element, [1].
+        data = der.elements(der.element(self.parsed.tbs_response_bytes).content)
+        parts = next((one for one in data if one.tag == der.SEQUENCE), None)
+        if parts is None:
+            return True
+        last = (tuple(der.elements(part.content))[-1] for part in der.elements(parts.content))
+        return any(_some_critical(one) for one in last if one.tag == _EXTENSIONS)
 
     def _signed_for(self, issuer: x509.Certificate, now: datetime, is_listed: IsListed) -> bool:
         return any(
@@ -220,6 +247,11 @@ def _word(one: ocsp.OCSPSingleResponse, source: str, now: datetime) -> Answer:
     return Answer("good", note=source)
 
 
+def _some_critical(extensions: der.Element) -> bool:
+    every = der.elements(der.element(extensions.content).content)
+    return any(part.tag == _BOOLEAN for one in every for part in der.elements(one.content))
+
+
 def _may_answer(candidate: x509.Certificate, issuer: x509.Certificate, now: datetime) -> bool:
     if not candidate.not_valid_before_utc <= now <= candidate.not_valid_after_utc:
         return False
@@ -227,7 +259,21 @@ def _may_answer(candidate: x509.Certificate, issuer: x509.Certificate, now: date
         usage = candidate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return False
+    if not _may_sign(candidate) or path_profile.fault_of_key(candidate) is not None:
+        return False
     return ExtendedKeyUsageOID.OCSP_SIGNING in usage and issued_by(candidate, issuer)
+
+
+def _may_sign(candidate: x509.Certificate) -> bool:
+    """Whether a responder's other extensions let it sign (RFC 5280, 4.2 and 4.2.1.12)."""
+    for extension in candidate.extensions:
+        if extension.critical and extension.oid not in _OF_A_RESPONDER:
+            return False
+        if isinstance(extension.value, x509.KeyUsage) and not (
+            extension.value.digital_signature or extension.value.content_commitment
+        ):
+            return False
+    return True
 
 
 def _key_bits(certificate: x509.Certificate) -> bytes:

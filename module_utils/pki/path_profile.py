@@ -75,10 +75,11 @@ def fault_of_leaf(
     Without a purpose it may be a CA certificate, if it is one altogether: RFC 5280, 6.1 makes
     no difference. A purpose is that of an end entity.
     """
-    return _weak_key(leaf) or _wrong_flags(leaf, purpose) or _wrong_names(leaf)
+    return fault_of_key(leaf) or _wrong_flags(leaf, purpose) or _wrong_names(leaf)
 
 
-def _weak_key(leaf: x509.Certificate) -> Fault | None:
+def fault_of_key(leaf: x509.Certificate) -> Fault | None:
+    """A key that is too weak to be worth anything that hangs on it; raises alike."""
     key = leaf.public_key()
     least = 8 * MIN_RSA_OCTETS
     expected = f"RSA of at least {least} bits, P-256, P-384, P-521 or Ed25519"
