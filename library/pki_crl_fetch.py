@@ -15,7 +15,9 @@ description:
     against the CA, and keeps it.
   - A CRL that is worse than the cached one (unverified, expired, an older number) never
     replaces it.
-  - While the cached copy is fresh a failed poll is a warning; without a fresh copy it is in
+  - CRLs that a person put into C(crls/) beside the inventory count as well; of network, file and
+    cache the newest valid one serves. A file that does not serve is named in a warning.
+  - While a copy at hand is fresh a failed poll is a warning; without a fresh copy it is in
     RV(problems).
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
@@ -85,7 +87,7 @@ problems:
   elements: str
 """
 
-from ansible.module_utils.pki import crl_cache, download, public_state, report, session
+from ansible.module_utils.pki import crl_cache, crl_drop, download, public_state, report, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
@@ -109,6 +111,7 @@ def as_result(crls):
 def handler(module):
     inputs = session.load(module.params)
     sets = []
+    drop = crl_drop.read(inputs.base_dir)
     for name, trust in inputs.trust.items():
         rules = inputs.policies.get(inputs.declared.trust[name].policy)
         if rules is None:  # a trust set that no certificate uses
@@ -120,11 +123,19 @@ def handler(module):
                 now=inputs.now,
                 max_age=session.crl_max_age(rules),
                 patience=download.Patience.of(rules),
+                drop=drop,
                 save=not module.check_mode,
             )
         )
     for warning in (warning for crls in sets for warning in crls.warnings):
-        module.warn(f"{warning.message}: {warning.found} (the cached CRL still serves)")
+        module.warn(f"{warning.message}: {warning.found} (the CRL at hand still serves)")
+    pinned = [ca for trust in inputs.trust.values() for ca in trust.authorities]
+    for remark in (
+        *drop.problems,
+        *drop.strangers(pinned),
+        *(remark for crls in sets for remark in crls.remarks),
+    ):
+        module.warn(f"{remark.message}: {remark.found}; wanted: {remark.expected}")
     return {
         "changed": any(crls.changed for crls in sets),
         "sets": [as_result(crls) for crls in sets],

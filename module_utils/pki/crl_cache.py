@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import plain_files, public_state, revocation
+from . import crl_drop, plain_files, public_state, revocation
 from .crl import older
 from .download import MAXIMUM_BYTES, Patience, download
 from .errors import PkiError
 from .trust_files import Ca, LoadedTrust
 
 Fetch = Callable[[str], bytes]
+_NOTHING = crl_drop.Drop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class CrlSet:
 
     ``crls`` are DER, in the order of ``LoadedTrust.authorities``; ``fetched_at`` is the oldest
     successful poll, ``next_update`` the earliest end. ``warnings`` are polls that failed
-    while the cached copy still serves; ``problems`` are CAs without a usable CRL.
+    while another copy still serves; ``problems`` are CAs without a usable CRL. ``remarks`` name
+    files that somebody put beside the inventory and that are not used.
     """
 
     trust: str
@@ -42,6 +44,7 @@ class CrlSet:
     changed: bool
     warnings: tuple[PkiError, ...]
     problems: tuple[PkiError, ...]
+    remarks: tuple[PkiError, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -68,11 +71,13 @@ def refresh(
     max_age: timedelta,
     patience: Patience | None = None,
     fetch: Fetch | None = None,
+    drop: crl_drop.Drop = _NOTHING,
     save: bool = True,
 ) -> CrlSet:
     """Poll every CA's CRL and return the set; the cache is updated unless ``save`` is off.
 
-    How long is waited says ``patience``, unless ``fetch`` brings CRLs in a way of its own.
+    Of network, ``drop`` and cache the newest valid one of each CA serves. How long is waited
+    says ``patience``, unless ``fetch`` brings CRLs in a way of its own.
     """
     folder = Path(cache_dir) / trust.name
     polls = _polls(folder)
@@ -81,14 +86,17 @@ def refresh(
     changed = False
     warnings: list[PkiError] = []
     problems: list[PkiError] = []
+    dropped = _ByHand(drop.crls, now, max_age)
     for ca in trust.authorities:
         cached = _cached(folder, ca, polls, now, max_age)
-        fresh, error = _fetched(ca, _floor(folder, ca), source, now)
-        if error is not None:
-            (warnings if cached else problems).append(error)
-        chosen = fresh or cached
+        floor = _floor(folder, ca)
+        fresh, error = _fetched(ca, floor, source, now)
+        chosen = _newest([fresh, *dropped.of(ca, floor), cached])
+        if error is not None and (ca.crl_urls or chosen is None):
+            (warnings if chosen else problems).append(error)
         if chosen is None:
             continue
+        dropped.outdone(ca, chosen)
         kept.append(chosen)
         if cached is None or cached.info.sha256 != chosen.info.sha256:
             changed = True
@@ -97,7 +105,69 @@ def refresh(
         polls[ca.sha256] = public_state.iso(chosen.fetched_at)
     if save and kept:
         public_state.write(folder, {"poll.json": json.dumps(polls, sort_keys=True).encode()})
-    return _set(trust.name, kept, changed, warnings, problems)
+    result = _set(trust.name, kept, changed, warnings, problems)
+    return replace(result, remarks=dropped.remarks())
+
+
+def _newest(candidates: Iterable[_Kept | None]) -> _Kept | None:
+    """The newest CRL; of two that are equally new the one that was polled last."""
+    best: _Kept | None = None
+    for one in candidates:
+        if one is not None and (best is None or _better(one, best)):
+            best = one
+    return best
+
+
+def _better(one: _Kept, than: _Kept) -> bool:
+    if older(than.info, one.info):
+        return True
+    return not older(one.info, than.info) and one.fetched_at > than.fetched_at
+
+
+@dataclass(slots=True)
+class _ByHand:
+    """The CRLs beside the inventory, and what is to be said of those that do not serve."""
+
+    crls: Sequence[crl_drop.Dropped]
+    now: datetime
+    max_age: timedelta
+    faults: dict[Path, PkiError] = field(default_factory=dict)
+    good: dict[Path, revocation.CrlInfo] = field(default_factory=dict)
+
+    def of(self, ca: Ca, floor: revocation.CrlInfo | None) -> Iterator[_Kept]:
+        """Those of a CA that could serve."""
+        for one in self.crls:
+            if not one.is_of(ca):
+                continue
+            late = one.too_old(self.now, self.max_age)
+            try:
+                info = revocation.verify_crl(one.crl, ca.der, self.now)
+                _not_older(ca, info, floor, str(one.path))
+                if late is not None:
+                    raise late
+            except PkiError as exc:
+                fault = crl_drop.remark(one.path, exc.found, exc.expected, exc.next_step)
+                self.faults.setdefault(one.path, fault)
+                continue
+            self.good[one.path] = info
+            yield _Kept(info, one.put_at)
+
+    def outdone(self, ca: Ca, chosen: _Kept) -> None:
+        """Name each good file that an even newer CRL makes useless."""
+        for one in self.crls:
+            info = self.good.get(one.path)
+            if info is not None and one.is_of(ca) and older(info, chosen.info):
+                del self.good[one.path]
+                self.faults[one.path] = crl_drop.remark(
+                    one.path,
+                    _age(info),
+                    f"not older than the one in use: {_age(chosen.info)}",
+                    "remove the file, or replace it with a newer one",
+                )
+
+    def remarks(self) -> tuple[PkiError, ...]:
+        """Of each file that serves no CA, why."""
+        return tuple(fault for path, fault in self.faults.items() if path not in self.good)
 
 
 def _downloads(patience: Patience | None) -> Fetch:
@@ -283,5 +353,6 @@ def _no_crl(ca: Ca, found: str, where: str) -> PkiError:
         found=found,
         expected="a verified CRL of every CA in the chain",
         where=where,
-        next_step="check the CRL location and the way to it, then run again",
+        next_step="check the CRL location and the way to it, then run again; where there is no "
+        f"way, put the CRL into {crl_drop.FOLDER}/ beside the inventory",
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import (
     crl_cache,
+    crl_drop,
     declarations,
     inventory,
     ledger,
@@ -130,11 +131,13 @@ def cached_crls(inputs: Inputs, trust_sets: Iterable[str]) -> dict[str, crl_cach
 
 
 def answers(inputs: Inputs) -> revocation_sources.Fetched:
-    """What earlier runs fetched from the certificates' own addresses; no network.
+    """What earlier runs fetched from the certificates' own addresses, and OCSP responses that a
+    person put beside the inventory; no network.
 
     It is judged again by whoever uses it, beside the CRLs of the trust sets.
     """
-    return revocation_sources.load(inputs.crl_cache_dir, inputs.now)
+    found = revocation_sources.load(inputs.crl_cache_dir, inputs.now)
+    return replace(found, ocsp=(*found.ocsp, *crl_drop.read(inputs.base_dir).ocsp))
 
 
 def _crl_set(inputs: Inputs, name: str) -> crl_cache.CrlSet:

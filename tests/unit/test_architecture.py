@@ -97,6 +97,7 @@ FLOORS = (
         "evidence_records",
         "ledger",
     ),
+    ("crl_drop",),
     (
         "path",
         "report",
@@ -107,6 +108,7 @@ FLOORS = (
         "revocation_sources",
         "key_place",
         "history",
+        "outcomes",
     ),
     ("reply", "session", "keystores", "show"),
     ("release_bundle", "acceptance", "gather", "request_stage", "accepted_record"),

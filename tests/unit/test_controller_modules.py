@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from unit.controller_world import (
     ISSUING,
     NAME,
     OTHER,
+    REPOSITORY,
     ROOT,
     TRUST,
     Web,
@@ -110,7 +113,7 @@ def test_a_failed_poll_with_a_fresh_copy_is_a_warning(world: World, server: Web)
     assert result["problems"] == []
     assert module.warnings == [
         "Example Issuing: the CRL could not be fetched: HTTP 404, after 1 attempt "
-        "(the cached CRL still serves)"
+        "(the CRL at hand still serves)"
     ]
 
 
@@ -141,6 +144,35 @@ def test_a_trust_set_that_no_certificate_uses_is_not_polled(world: World, server
     server.asked.clear()
     assert [found["trust"] for found in run(CRL_FETCH, Module(params))["sets"]] == [TRUST]
     assert server.asked == ["/issuing", "/root"]
+
+
+def test_either_policy_says_how_long_a_poll_waits_and_serves() -> None:
+    for name in ("mhhs-dip", "nhs-mesh"):
+        policy = CRL_FETCH.session.policy_files.load_policies(REPOSITORY / "policies", [name])[name]
+        assert CRL_FETCH.download.Patience.of(policy).waits
+        assert CRL_FETCH.session.crl_max_age(policy) == timedelta(hours=24)
+
+
+def test_files_put_there_by_hand_serve_and_what_is_not_used_is_a_warning(
+    world: World, server: Web
+) -> None:
+    server.serve("/issuing", content(b"", 404))
+    (world.base / "crls").mkdir()
+    names = {"good.crl": ISSUING.crl(), "foreign.crl": FOREIGN.crl(), "page.crl": b"<html>"}
+    names["forged.crl"] = ISSUING.crl(number=9, signer=factory.key("thief"))
+    for name, data in names.items():
+        (world.base / "crls" / name).write_bytes(data)
+        os.utime(world.base / "crls" / name, (NOW.timestamp(), NOW.timestamp()))
+    module = Module(world.params())
+    result = run(CRL_FETCH, module)
+    assert result["sets"][0]["complete"]
+    assert result["problems"] == []
+    assert [text.split(": ")[0] for text in module.warnings] == [
+        "Example Issuing",
+        "crls/page.crl is not used",
+        "crls/foreign.crl is not used",
+        "crls/forged.crl is not used",
+    ]
 
 
 # --- pki_accept -----------------------------------------------------------------------------
