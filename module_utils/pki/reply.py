@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from . import certificate_facts, chain_facts, key_hygiene, names, path, revocation
 from . import csr as requests
-from .certs import DECODE_ERRORS, in_seconds, sha256, short, subject_of, to_der
+from .certs import DECODE_ERRORS, in_seconds, load, sha256, short, subject_of, to_der
 from .errors import PkiError
 from .expectation import Expectation as Expectation
 from .expectation import History as History
@@ -430,18 +430,10 @@ def _around(
         # Only whether it is this certificate is asked of the record here, not when.
         acceptance=certificate_facts.Acceptance(history.accepted, case.now) if kept else None,
         key_also_in=[history.keys[spki]] if spki in history.keys else [],
-        serial_seen_in=history.seen(f"{leaf.serial_number:x}", _issuer_name(leaf)),
+        serial_seen_in=history.seen(f"{leaf.serial_number:x}", names.rfc2253(leaf.issuer)),
         compromised_in=[history.compromised[spki]] if spki in history.compromised else [],
         deployed=history.deployed == digest,
     )
-
-
-def _issuer_name(certificate: x509.Certificate) -> str:
-    """By RFC 2253; empty for a name that cannot be read, which no path leads through."""
-    try:
-        return names.rfc2253(certificate.issuer)
-    except DECODE_ERRORS:
-        return ""
 
 
 def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:
@@ -452,4 +444,4 @@ def _extension(certificate: x509.Certificate, kind: type[_T]) -> _T | None:
 
 
 def _pem(chain: Sequence[bytes]) -> bytes:
-    return b"".join(x509.load_der_x509_certificate(one).public_bytes(Encoding.PEM) for one in chain)
+    return b"".join(load(one).public_bytes(Encoding.PEM) for one in chain)
