@@ -115,6 +115,27 @@ options:
     type: list
     elements: str
     default: []
+  asked:
+    description:
+      - People's words for new requests, as C(pki_renew) returned them; in check mode it does not
+        write the records that the plan reads otherwise.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: Name of the certificate.
+        type: str
+        required: true
+      reason:
+        description: Why it is wanted anew.
+        type: str
+        required: true
+  only:
+    description: Certificates that something is to be done for; all of them when empty.
+    type: list
+    elements: str
+    default: []
   refused:
     description: Certificates that were refused in this run, for the table.
     type: list
@@ -197,6 +218,10 @@ ENDPOINT = {
     "port": {"type": "int", "required": True},
     "server_name": {"type": "str", "required": True},
 }
+ASKED = {
+    "certificate": {"type": "str", "required": True},
+    "reason": {"type": "str", "required": True},
+}
 SPEC = {
     **INVENTORY,
     **JUDGED,
@@ -204,6 +229,8 @@ SPEC = {
     "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
     "gateways": {"type": "raw"},
     "known_hosts": {"type": "list", "elements": "str", "default": []},
+    "asked": {"type": "list", "elements": "dict", "default": [], "options": ASKED},
+    "only": {"type": "list", "elements": "str", "default": []},
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},
 }
@@ -241,14 +268,16 @@ def handler(module):
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
         compromised = ledger.stored(client, inputs.environment_classes)
-    plans = gather.plans(inputs, keys, served(module.params["endpoints"]))
+    asked = {str(one["certificate"]): str(one["reason"]) for one in module.params["asked"]}
+    plans = gather.plans(inputs, keys, served(module.params["endpoints"]), asked)
+    told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:
         report.write(module.params["status_file"], document)
     return {
         "changed": False,
-        "actions": [report.action(action) for plan in plans for action in plan.actions],
-        "sentences": report.sentences(plans),
+        "actions": [report.action(action) for plan in told for action in plan.actions],
+        "sentences": report.sentences(told),
         "table": report.table(document),
         "status": document,
         "compromised": compromised,

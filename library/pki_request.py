@@ -121,6 +121,7 @@ sentences:
 import os
 
 from ansible.module_utils.pki import keystores, public_state, request_stage, session
+from ansible.module_utils.pki.history import Committed
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import (
     ACTIONS,
@@ -146,7 +147,7 @@ def wanted(actions):
     return list(dict.fromkeys(pairs))
 
 
-def carry_out(inputs, stores, name, version, check_mode):
+def carry_out(inputs, stores, known, name, version, check_mode):
     """One certificate's request; in check mode nothing is made, and a new key is only announced."""
     certificate = inputs.declared.certificates[name]
     store = stores.of(certificate)
@@ -168,7 +169,7 @@ def carry_out(inputs, stores, name, version, check_mode):
         record,
         version,
         inputs.certificates_dir,
-        inputs.compromised,
+        known.before(name, version),
     )
     if written.missing and not check_mode:
         public_state.write(written.directory, written.contents)
@@ -204,10 +205,14 @@ def handler(module):
     pairs = wanted(module.params["actions"])
     results, diffs = [], []
     if pairs:
+        every = public_state.scan_every(inputs.certificates_dir)
+        known = Committed.of(every, inputs.compromised)
         with keystores.vault(module.params["vault"], os.environ) as client:
             stores = keystores.Stores(client, inputs.policies)
             for name, version in pairs:
-                result, written = carry_out(inputs, stores, name, version, module.check_mode)
+                result, written = carry_out(
+                    inputs, stores, known, name, version, module.check_mode
+                )
                 results.append(result)
                 if result["files"]:
                     diffs.append(difference(result, written))

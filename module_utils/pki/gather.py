@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 
 from cryptography import x509
@@ -17,7 +18,7 @@ from . import csr, keystores, public_state, revocation, session
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .key_place import declared_mount, mount_of_version
-from .lifecycle import Intent, KeyVersion, Limits, Observed, Version, Wanted
+from .lifecycle import Asked, Intent, KeyVersion, Limits, Observed, Version, Wanted
 from .plan import CertificatePlan, plan
 from .public_state import VersionFiles
 from .stores.base import KeyRecord
@@ -28,9 +29,16 @@ Served = Mapping[str, Mapping[str, str | None]]
 
 
 def plans(
-    inputs: session.Inputs, keys: Mapping[str, Mapping[int, KeyVersion]], served: Served
+    inputs: session.Inputs,
+    keys: Mapping[str, Mapping[int, KeyVersion]],
+    served: Served,
+    asked: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[CertificatePlan, ...]:
-    """The plan of every declared certificate, in the order of the inventory."""
+    """The plan of every declared certificate, in the order of the inventory.
+
+    ``asked`` are people's words for new requests by certificate, as this run would have
+    recorded them if it were not a check.
+    """
     sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
     parsed = {
         name: [crl for data in crls.crls for crl in revocation.parse_crls(data)]
@@ -40,7 +48,9 @@ def plans(
     for name, certificate in inputs.declared.certificates.items():
         observed = Observed(
             keys=keys.get(name, {}),
-            versions=_versions(inputs, name, parsed[certificate.trust]),
+            versions=with_word(
+                _versions(inputs, name, parsed[certificate.trust]), asked.get(name), inputs.now
+            ),
             served=served.get(name, {}),
         )
         results.append(plan(wanted(certificate), observed, limits(inputs, name), inputs.now))
@@ -55,6 +65,16 @@ def _versions(
         public_state.observed_version(files, _revoked_at(files, trust, crls, inputs.now))
         for files in public_state.scan(inputs.certificates_dir, name)
     )
+
+
+def with_word(
+    versions: tuple[Version, ...], reason: str | None, now: datetime
+) -> tuple[Version, ...]:
+    """The versions with a person's word for the next one, unless it is recorded or begun."""
+    number = max((one.number for one in versions if one.settled), default=0) + 1
+    if reason is None or any(one.number == number for one in versions):
+        return versions
+    return (*versions, Version(number, asked=Asked(reason, now)))
 
 
 def _revoked_at(

@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -205,6 +206,24 @@ class Arguments:
             "vault": self.openbao.options("pipeline"),
             "actions": actions,
         }
+
+    def pki_outcome(self) -> dict[str, Any]:
+        """A request of its own to give up, since what it records stays."""
+        kept = self.base / "certificates"
+        mine = self.fresh()
+        shutil.copytree(kept, mine, dirs_exist_ok=True)
+        word = {"certificate": "dip-nonprod", "outcome": "withdrawn", "reason": "a test"}
+        return {**self.inputs(), "certificates_dir": str(mine), "outcomes": [word]}
+
+    def pki_renew(self) -> dict[str, Any]:
+        """After an outcome: then there is somebody to ask for."""
+        mine = self.pki_outcome()
+        outcome = {"schema": 1, "outcome": "withdrawn", "date": "2026-11-20T12:00:00Z"}
+        folder = Path(mine["certificates_dir"]) / "dip-nonprod" / "1"
+        (folder / "outcome.yml").write_text(json.dumps(outcome))
+        del mine["outcomes"]
+        ask = {"certificate": "dip-nonprod", "reason": "a test"}
+        return {**mine, "vault": self.openbao.options("pipeline"), "asks": [ask]}
 
     def pki_accept(self) -> dict[str, Any]:
         return {**self.inputs(), "actions": [self.action("accept")], "key_digests": {}}

@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki import csr, public_state, request_stage
 from pki.errors import PkiError
+from pki.expectation import History
 from pki.facts import certificates
 from pki.facts.scene import Scene
+from pki.history import Committed
 from pki.policy import Outcome
 from pki.stores.base import KeyRecord, KeyVersion
 from unit import pki_factory as factory
-from unit.controller_world import NAME, World, load_file, tree, whole
+from unit.controller_world import NAME, OTHER, World, load_file, tree, whole
 from unit.pki_factory import CN, SUBJECT
 
 CREATED = datetime(2026, 11, 1, 8, 30, 15, 999_999, tzinfo=UTC)
@@ -77,7 +79,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def build(world: World, store: SoftwareStore, version: int = 1) -> request_stage.Written:
+def build(
+    world: World, store: SoftwareStore, version: int = 1, history: History = request_stage.NOTHING
+) -> request_stage.Written:
     inputs = world.inputs()
     return request_stage.build(
         inputs.declared.certificates[NAME],
@@ -86,6 +90,7 @@ def build(world: World, store: SoftwareStore, version: int = 1) -> request_stage
         store.ensure(NAME, version),
         version,
         inputs.certificates_dir,
+        history,
     )
 
 
@@ -270,9 +275,50 @@ def carry_out(
 ) -> tuple[dict[str, Any], Any]:
     stores = SimpleNamespace(of=lambda certificate: store)
     result: tuple[dict[str, Any], Any] = module.carry_out(
-        world.inputs(), stores, NAME, 1, check_mode
+        world.inputs(), stores, known(world), NAME, 1, check_mode
     )
     return result
+
+
+def known(world: World, compromised: dict[str, str] | None = None) -> Committed:
+    return Committed.of(public_state.scan_every(world.kept), compromised or {})
+
+
+@pytest.mark.parametrize("name", [NAME, OTHER], ids=["before", "elsewhere"])
+@pytest.mark.parametrize("outcome", ["", "rejected", "withdrawn"])
+def test_a_key_that_stood_in_another_request_is_never_offered_again(
+    world: World, name: str, outcome: str
+) -> None:
+    store = SoftwareStore()
+    store.made[NAME] = {number: factory.key("twice") for number in (1, 2)}
+    world.request(1, name, key_name="twice")
+    if outcome:
+        record = {"schema": 1, "outcome": outcome, "date": "2026-11-20"}
+        world.put(1, name, outcome_yml=public_state.dump(record))
+    before = tree(world.kept)
+    with pytest.raises(PkiError) as caught:
+        build(world, store, 2, known(world).before(NAME, 2))
+    error = whole(caught.value)
+    assert error.rule == "REQUEST-KEY"
+    assert f"in {name} v1" in error.found
+    assert tree(world.kept) == before
+
+
+def test_a_request_may_be_written_again_with_its_own_key(world: World) -> None:
+    store = SoftwareStore()
+    written = build(world, store)
+    public_state.write(written.directory, written.contents)
+    again = build(world, store, 1, known(world).before(NAME, 1))
+    assert again.missing == ()
+
+
+def test_a_compromised_key_gets_no_request(world: World) -> None:
+    store = SoftwareStore()
+    spki = hashlib.sha256(store.ensure(NAME, 1).versions[1].spki_der).hexdigest()
+    history = known(world, {spki: "Vault kv-nonprod/compromised"}).before(NAME, 1)
+    with pytest.raises(PkiError) as caught:
+        build(world, store, 1, history)
+    assert "Vault kv-nonprod/compromised" in str(caught.value)
 
 
 def test_the_module_makes_the_key_and_writes_the_request(module: Any, world: World) -> None:
