@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .certs import name_bytes, subject_of
 
@@ -64,7 +64,40 @@ def fault_of_path(chain: Sequence[x509.Certificate]) -> Fault | None:
                 f"{subject_of(authority)} limits certificate policies, which are not processed",
                 "a path without policy constraints",
             )
+    return _escaped_constraints(chain)
+
+
+def _escaped_constraints(chain: Sequence[x509.Certificate]) -> Fault | None:
+    """Name constraints that the verifier, or one we allow, does not apply to what they bind."""
+    for place, authority in enumerate(chain[1:], start=1):
+        constraints = _extension(authority, x509.NameConstraints)
+        if constraints is None:
+            continue
+        permitted = constraints.permitted_subtrees or ()
+        kinds = {type(tree) for tree in (*permitted, *(constraints.excluded_subtrees or ()))}
+        # Those bind every subject; only newer versions refuse them, and only critical ones.
+        unprocessed = x509.DirectoryName in kinds
+        # Those bind the address in a subject, too, where nobody looks.
+        unprocessed |= x509.RFC822Name in kinds and any(map(_has_address, chain[:place]))
+        hosts = [tree.value for tree in permitted if isinstance(tree, x509.DNSName)]
+        if unprocessed or (hosts and _wildcard_beyond(chain[0], hosts)):
+            return Fault(
+                f"{subject_of(authority)} constrains names in a way that is not processed",
+                "constraints on host names and addresses in the subjectAltName alone",
+            )
     return None
+
+
+def _has_address(certificate: x509.Certificate) -> bool:
+    return bool(certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS))
+
+
+def _wildcard_beyond(leaf: x509.Certificate, permitted: Sequence[str]) -> bool:
+    """Whether a wildcard stands for names beyond the permitted ones (CVE-2025-61727)."""
+    names = _extension(leaf, x509.SubjectAlternativeName)
+    hosts = names.get_values_for_type(x509.DNSName) if names is not None else []
+    within = tuple(f".{tree.lower()}" for tree in permitted)
+    return any(host.startswith("*.") and not host[1:].lower().endswith(within) for host in hosts)
 
 
 def fault_of_leaf(

@@ -204,15 +204,12 @@ def test_a_subject_has_bounds() -> None:
     assert refused(without_flags(subject=x509.Name(many[:300]))) == ""
 
 
-@pytest.mark.parametrize("critical", [True, False])
-def test_a_ca_that_limits_policies_is_refused_whatever_it_says_of_criticality(
-    critical: bool,
-) -> None:
-    """A critical one is unknown to the verifier; one that is not means the same."""
-    private = factory.key("Limits Policies")
+def constrained(value: x509.ExtensionType, critical: bool = True) -> factory.Authority:
+    """A CA of the root's with one more extension."""
+    private = factory.key("Constrained")
     builder = (
         x509.CertificateBuilder()
-        .subject_name(factory.name("Limits Policies"))
+        .subject_name(factory.name("Constrained"))
         .issuer_name(ROOT.certificate.subject)
         .public_key(private.public_key())
         .serial_number(8)
@@ -223,10 +220,71 @@ def test_a_ca_that_limits_policies_is_refused_whatever_it_says_of_criticality(
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ROOT.private.public_key()), False
         )
-        .add_extension(x509.PolicyConstraints(0, None), critical)
+        .add_extension(value, critical)
     )
-    limiting = factory.Authority(builder.sign(ROOT.private, hashes.SHA256()), private)
-    with pytest.raises(PkiError) as caught:
-        path.validate(limiting.leaf(), [limiting.der], [ROOT.der], now=NOW)
-    assert caught.value.rule == "DIP-3.5.1-CHAIN"
-    assert critical or "certificate policies" in caught.value.found
+    return factory.Authority(builder.sign(ROOT.private, hashes.SHA256()), private)
+
+
+def below(authority: factory.Authority, leaf: bytes) -> str:
+    """Why the path through this CA is refused, whoever judges the leaf; empty if it is not."""
+    certificate, pool = x509.load_der_x509_certificate(leaf), [authority.certificate]
+    try:
+        path.build(certificate, pool, [ROOT.certificate], now=NOW, judge_leaf=False)
+    except PkiError as exc:
+        return exc.found
+    return ""
+
+
+@pytest.mark.parametrize("critical", [True, False])
+def test_a_ca_that_limits_policies_is_refused_whatever_it_says_of_criticality(
+    critical: bool,
+) -> None:
+    """A critical one is unknown to the verifier; one that is not means the same."""
+    limiting = constrained(x509.PolicyConstraints(0, None), critical)
+    found = below(limiting, limiting.leaf())
+    assert found
+    assert critical or "certificate policies" in found
+
+
+ORGANISATION = x509.DirectoryName(
+    x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Another Ltd")])
+)
+
+
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize("side", ["permitted_subtrees", "excluded_subtrees"])
+def test_constraints_on_directory_names_are_refused_since_nobody_applies_them(
+    side: str, critical: bool
+) -> None:
+    """Versions of the library before 50 accept a critical one and look away."""
+    trees = {"permitted_subtrees": None, "excluded_subtrees": None, side: [ORGANISATION]}
+    authority = constrained(x509.NameConstraints(**trees), critical)
+    found = below(authority, authority.leaf())
+    assert "not processed" in found or "directoryName" in found
+
+
+@pytest.mark.parametrize("side", ["permitted_subtrees", "excluded_subtrees"])
+def test_a_constraint_on_mail_addresses_reaches_the_one_in_a_subject(side: str) -> None:
+    """RFC 5280, 4.2.1.10; the verifier looks at the subjectAltName alone."""
+    trees = {"permitted_subtrees": None, "excluded_subtrees": None}
+    authority = constrained(x509.NameConstraints(**{**trees, side: [x509.RFC822Name("a.example")]}))
+    mail = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "someone@b.example")])
+    assert "not processed" in below(authority, authority.leaf(full_name=mail))
+    assert below(authority, authority.leaf()) == ""
+
+
+@pytest.mark.parametrize(
+    ("permitted", "host", "good"),
+    [
+        ("example", "hook.example", True),
+        ("example", "*.example", True),
+        ("example", "*.hook.EXAMPLE", True),
+        ("hook.example", "*.hook.example", True),
+        ("hook.example", "*.example", False),
+        ("hook.example", "*.otherhook.example", False),
+        ("example", "*.another", False),
+    ],
+)
+def test_a_wildcard_stays_within_the_permitted_names(permitted: str, host: str, good: bool) -> None:
+    authority = constrained(x509.NameConstraints([x509.DNSName(permitted)], None))
+    assert (below(authority, authority.leaf(san=[host])) == "") is good
