@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pki import policy_files, public_state, shipped
+from pki import csr, policy_files, public_state, shipped
 from pki.documents import Collected, Validators
 from pki.facts import certificates, keys
 from pki.facts.scene import Scene
@@ -299,7 +300,65 @@ def test_who_else_has_the_key_or_the_serial_number_is_told(world: World) -> None
     facts = seen(world)[("certificate", f"{NAME} v1")]
     assert facts["key"]["also_in"] == [f"{NAME} v2"]
     assert facts["serial_seen_in"] == [f"{NAME} v2"]
-    assert "DIP-6.1.6-REKEY" in failed("certificate", facts)
+    assert {"DIP-6.1.6-REKEY", "DIP-8.7-SERIAL"} <= failed("certificate", facts)
+
+
+def test_who_says_that_a_key_is_compromised_is_told_of_requests_and_certificates(
+    world: World,
+) -> None:
+    world.request()
+    keep(world)
+    world.request(2, key_name="second")
+    digest = spki("leaf")
+    live = scene(world)
+    known = replace(live, inputs=replace(live.inputs, compromised={digest: "a ledger, line 3"}))
+    facts = documents(certificates.collect(known))
+    for kind in ("request", "certificate"):
+        assert facts[(kind, f"{NAME} v1")]["key"]["compromised_in"] == ["a ledger, line 3"]
+    assert facts[("request", f"{NAME} v2")]["key"]["compromised_in"] == []
+    failing = failed("certificate", facts[("certificate", f"{NAME} v1")])
+    assert "DIP-3.5.2.1-REVOKE-COMPROMISE" in failing
+
+
+def test_the_certificate_in_service_pasted_again_is_told_from_a_new_one(world: World) -> None:
+    world.request()
+    old = keep(world)
+    world.request(2, key_name="second")
+    world.put(2, reply_txt=factory.pem(old))
+    facts = seen(world)
+    assert not facts[("certificate", f"{NAME} v1")]["deployed"]
+    again = facts[("certificate", f"{NAME} v2")]
+    assert again["deployed"]
+    assert "DIP-6.1.4-NOT-NEW" in failed("certificate", again)
+    world.reply(2, public=factory.key("second").public_key())
+    fresh = seen(world)[("certificate", f"{NAME} v2")]
+    assert not fresh["deployed"]
+    assert "DIP-6.1.4-NOT-NEW" not in failed("certificate", fresh)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_only_a_certificate_that_is_not_accepted_yet_must_outlast_the_renewal_window(
+    world: World, kept: bool
+) -> None:
+    world.request()
+    if kept:
+        keep(world, end=NOW + 40 * DAY)
+    else:
+        world.reply(end=NOW + 40 * DAY)
+    facts = seen(world)[("certificate", f"{NAME} v1")]
+    assert ("DIP-6.1.4-WINDOW" in failed("certificate", facts)) is not kept
+
+
+def test_names_are_compared_with_those_of_the_committed_request(world: World) -> None:
+    world.request()
+    world.reply(san=["hook.example"])
+    name = ("certificate", f"{NAME} v1")
+    assert "DIP-8.6-SAN" in failed("certificate", seen(world)[name])
+    asked = csr.build(factory.key("leaf"), CN, factory.SUBJECT, ["hook.example"])
+    (world.directory() / "request.csr").write_bytes(asked)
+    facts = seen(world)[name]
+    assert facts["requested_names"] == ["hook.example"]
+    assert "DIP-8.6-SAN" not in failed("certificate", facts)
 
 
 def test_host_names_of_the_listeners_that_serve_it_are_told(world: World) -> None:

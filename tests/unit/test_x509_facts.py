@@ -33,6 +33,7 @@ from pki.errors import PkiError
 from pki.expectation import Expectation
 from unit import hostile_x509 as hostile
 from unit import pki_factory as factory
+from unit import weak_keys
 from unit.hostile_x509 import attribute, extension, good_name, san, tlv
 from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
 
@@ -70,6 +71,69 @@ def certificate_document(data: bytes, **around: Any) -> dict[str, Any]:
 
 def refusing(kind: str, facts: dict[str, Any]) -> dict[str, policy.Finding]:
     return {one.rule: one for one in policy.refused(POLICY.judge(kind, facts))}
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+WEAK_KEYS = {
+    "neighbouring primes": (weak_keys.close_primes, "DIP-6.2-WEAK-KEY", {"fermat_rounds": 0}),
+    "a small factor": (
+        lambda: weak_keys.small_factor(59_999),
+        "DIP-6.2-WEAK-KEY",
+        {"small_factor": 59_999},
+    ),
+    "the form of ROCA": (weak_keys.roca, "DIP-6.2-WEAK-KEY", {"roca": True}),
+    "a small exponent": (weak_keys.cubic, "DIP-6.2-EXPONENT", {"exponent": 3}),
+}
+
+
+@pytest.mark.parametrize("name", WEAK_KEYS)
+def test_a_weak_key_is_refused_before_anybody_sees_its_request(name: str) -> None:
+    make, rule, wanted = WEAK_KEYS[name]
+    facts = request_document(csr.build(make(), CN, SUBJECT))
+    assert wanted.items() <= facts["key"].items()
+    assert rule in refusing("request", facts)
+    sound = request_document(factory.request())["key"]
+    assert all(sound[field] != value for field, value in wanted.items())
+
+
+def test_a_compromised_key_is_refused_before_anybody_sees_its_request() -> None:
+    beside = request_facts.Beside(
+        EXPECTATION, LIMITS, compromised={REQUEST.spki_sha256: "a ledger", "0" * 64: "another"}
+    )
+    facts = request_facts.document(factory.request(), beside)
+    assert facts["key"]["compromised_in"] == ["a ledger"]
+    found = refusing("request", facts)["DIP-3.5.2.1-REVOKE-COMPROMISE"].found
+    assert found == "a ledger"
+
+
+def test_a_key_too_large_for_the_facts_is_cut_and_refused() -> None:
+    modulus = (1 << 1_200_000) + 1
+    public = tlv(
+        hostile.SEQUENCE,
+        tlv(hostile.INTEGER, modulus.to_bytes(150_001, "big")),
+        tlv(hostile.INTEGER, (65537).to_bytes(3, "big")),
+    )
+    spki = tlv(
+        hostile.SEQUENCE,
+        bytes.fromhex("300d06092a864886f70d0101010500"),
+        tlv(hostile.BIT_STRING, b"\0", public),
+    )
+    facts = certificate_document(hostile.certificate(ISSUING, key=spki))
+    assert facts["key"]["bits"] == 1_000_000
+    assert "DIP-6.2-WEAK-KEY" in refusing("certificate", facts)
+
+
+@pytest.mark.parametrize("name", ["authorityKeyIdentifier", "subjectKeyIdentifier"])
+def test_an_identifier_of_a_key_must_not_be_critical(name: str) -> None:
+    kind = {"authorityKeyIdentifier": "2.5.29.35", "subjectKeyIdentifier": "2.5.29.14"}[name]
+    value = {"2.5.29.35": tlv(hostile.SEQUENCE, tlv(0x80, b"x")), "2.5.29.14": tlv(4, b"x")}[kind]
+    for critical, refused in ((b"\x01\x01\xff", True), (b"", False)):
+        part = extension(kind, value, critical=critical)
+        only = tlv(0xA3, tlv(hostile.SEQUENCE, part))
+        data = hostile.certificate(ISSUING, extensions=only)
+        found = refusing("certificate", certificate_document(data))
+        assert ("DIP-8.6-PROFILE" in found) is refused
 
 
 # --- requests ---------------------------------------------------------------------------------
