@@ -25,6 +25,7 @@ from pki.key_place import mount_of_version
 from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
 from pki.reply import Accepted
+from pki.revocation_sources import Fetched
 from pki_ansible import failure
 
 JUDGED_WITH = (
@@ -39,6 +40,7 @@ JUDGED_WITH = (
 OPTIONAL = {
     "actions": [],
     "crl_sets": [],
+    "answers": {},
     "compromised": {},
     "vault": {},
     "wrap_ttl": 60,
@@ -76,7 +78,7 @@ class ActionModule(ActionBase):
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         mine = _actions_of_host(arguments["actions"], task_vars)
-        bundles, refused = judged(inputs, mine)
+        bundles, refused = judged(inputs, mine, Fetched.of_result(arguments["answers"]))
         result: dict[str, Any] = {"changed": False, "releases": []}
         if bundles:
             result = self._on_host("inspect", arguments, bundles, {}, task_vars)
@@ -137,14 +139,14 @@ class ActionModule(ActionBase):
 
 
 def judged(
-    inputs: session.Inputs, actions: list[dict[str, Any]]
+    inputs: session.Inputs, actions: list[dict[str, Any]], answers: Fetched
 ) -> tuple[list[Bundle], list[dict[str, Any]]]:
     """Releases of what is accepted here and now, and what is refused, as results."""
     outcome = acceptance.run(
         inputs.declared,
         acceptance.wanted(actions),
         inputs.certificates_dir,
-        acceptance.evidence(inputs, {}),
+        acceptance.evidence(inputs, {}, answers),
         functools.partial(_bundle, inputs),
     )
     # Of several deployable versions of a certificate the newest accepted one is installed.

@@ -79,6 +79,14 @@ options:
     description: The stores' public key digests, as C(pki_plan) returned them.
     type: dict
     required: true
+  fetch:
+    description:
+      - Whether to ask the addresses that a certificate itself names, CRL first and then OCSP, where
+        no CRL at hand says whether it is revoked. They are opened only after its path was verified
+        up to a pinned anchor.
+      - What was found is kept in O(crl_cache_dir), and judged again by every later run.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -112,6 +120,11 @@ refusals:
   returned: success
   type: list
   elements: str
+answers:
+  description:
+    - CRLs and OCSP responses that were fetched and, in check mode, not kept, for C(pki_release).
+  returned: success
+  type: dict
 sentences:
   description: What was accepted and what there is to commit.
   returned: success
@@ -132,7 +145,11 @@ SPEC = {
     **COMPROMISED,
     # Digests of public keys: no secret, whatever the name suggests.
     "key_digests": {"type": "dict", "required": True, "no_log": False},
+    "fetch": {"type": "bool", "default": True},
 }
+
+
+MOST_WARNINGS = 20
 
 
 def handler(module):
@@ -143,7 +160,11 @@ def handler(module):
         inputs.certificates_dir,
         acceptance.evidence(inputs, acceptance.digests(module.params["key_digests"])),
         functools.partial(accepted_record.of, inputs),
+        acceptance.fetching(inputs, keep=not module.check_mode) if module.params["fetch"] else None,
     )
+    fetched = outcome.fetched
+    for problem in fetched.problems[:MOST_WARNINGS]:
+        module.warn(f"{problem.message}: {problem.found} ({problem.where})")
     kept = list(outcome.accepted.values())
     if not module.check_mode:
         for item in kept:
@@ -162,6 +183,10 @@ def handler(module):
         "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
         "sentences": [item.sentence() for item in kept if item.missing],
         "diff": [item.diff() for item in kept if item.missing],
+        # Handed on inside a run: in check mode the next judgement finds nothing in the cache.
+        "answers": fetched.as_result()
+        if module.check_mode and (fetched.crls or fetched.ocsp)
+        else {},
     }
 
 

@@ -72,6 +72,12 @@ options:
     type: list
     elements: dict
     default: []
+  answers:
+    description:
+      - CRLs and OCSP responses that C(pki_accept) fetched and did not keep, because it ran in check
+        mode. Read by the action.
+    type: dict
+    default: {}
   compromised:
     description:
       - Keys that must never be used again, by the SHA-256 of their public key, as C(pki_plan)
@@ -185,6 +191,7 @@ SPEC = {
     "certificates_dir": {"type": "str"},
     "crl_cache_dir": {"type": "str"},
     "crl_sets": {"type": "list", "elements": "dict", "default": []},
+    "answers": {"type": "dict", "default": {}},
     "compromised": {"type": "dict", "default": {}},
     "vault": {"type": "dict", "default": {}},
     "wrap_ttl": {"type": "int", "default": 60},

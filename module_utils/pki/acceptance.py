@@ -14,20 +14,23 @@ comes back. No value of a refused reply can: ``make`` is called with an Accepted
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from . import public_state, reply, session, supervised
+from . import public_state, reply, revocation_sources, session, supervised
+from .download import Patience
 from .errors import PkiError, shown
 from .expectation import History
 from .history import Committed
 from .inventory import Declared
 from .lifecycle import Kind
+from .ocsp_response import Pool
 from .policy import Policy
 from .public_state import VersionFiles
-from .revocation import Crl
+from .revocation import Ask, Crl, Unanswered
+from .revocation_sources import Fetched
 from .trust_files import LoadedTrust
 
 MEMORY = 2 << 30  # bytes a worker may take for a batch; an ordinary one needs some megabytes
@@ -35,6 +38,8 @@ MEMORY = 2 << 30  # bytes a worker may take for a batch; an ordinary one needs s
 Key = tuple[str, int]
 T = TypeVar("T")
 Make = Callable[[str, VersionFiles, reply.Accepted], T]
+#: Answers to what was asked in vain, for certificates of one policy, whose name comes first.
+Fetch = Callable[[str, Sequence[Ask]], Fetched]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +53,23 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """What was made of each accepted certificate, and what was refused."""
+    """What was made of each accepted certificate, what was refused, and what was fetched."""
 
     accepted: Mapping[Key, T]
     files: Mapping[Key, VersionFiles]
     refused: tuple[Refusal, ...]
+    fetched: Fetched = field(default_factory=Fetched)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything a judgement rests on besides the files themselves.
 
-    ``crls`` maps a trust set's name to its CRLs; ``keys`` maps certificate and version to
-    the SPKI digest of the store's key, for whoever could ask the store; ``compromised`` are
-    the keys of the ledger, by SPKI digest. ``seconds`` is what one judgement may take.
+    ``crls`` maps a trust set's name to its CRLs; ``more_crls`` and ``ocsp`` are answers from
+    certificates' own addresses or from a person, for whichever set. ``keys`` maps certificate
+    and version to the SPKI digest of the store's key, for whoever could ask the store;
+    ``compromised`` are the keys of the ledger, by SPKI digest. ``seconds`` is what one
+    judgement may take.
     """
 
     policies: Mapping[str, Policy]
@@ -71,6 +79,13 @@ class Evidence:
     now: datetime
     seconds: float
     compromised: Mapping[str, str] = field(default_factory=dict)
+    more_crls: tuple[Crl, ...] = ()
+    ocsp: Sequence[bytes] = ()
+
+    def with_answers(self, found: Fetched) -> Evidence:
+        """With what was fetched in addition."""
+        more, ocsp = (*self.more_crls, *found.crls), (*self.ocsp, *found.ocsp)
+        return replace(self, more_crls=more, ocsp=ocsp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,30 +107,66 @@ def run(
     certificates_dir: str | Path,
     evidence: Evidence,
     make: Make[T],
+    fetch: Fetch | None = None,
 ) -> Outcome[T]:
     """Judge each wanted certificate, oldest version first; a refusal does not stop the others.
 
     ``make`` runs in the worker; what it returns must be plain values that can be pickled. A
-    PkiError that it raises refuses the certificate.
+    PkiError that it raises refuses the certificate. Where nobody said whether a certificate of
+    a verified path is revoked, ``fetch`` is asked once for all of them, here and not in the
+    worker, and they are judged once more.
     """
     keys = sorted(set(wanted))
     cases, refused = _cases(keys, certificates_dir, evidence.compromised)
+    answers = _judged(declared, cases, evidence, make)
+    fetched = Fetched()
+    asking = [case for case in cases if isinstance(answers[case.key], Unanswered)]
+    if fetch is not None and asking:
+        fetched = _fetched(declared, asking, answers, fetch)
+        answers |= _judged(declared, asking, evidence.with_answers(fetched), make)
+    refused |= {key: found for key, found in answers.items() if isinstance(found, PkiError)}
+    return Outcome(
+        accepted={key: found for key, found in answers.items() if not isinstance(found, PkiError)},
+        files={case.key: case.files for case in cases},
+        refused=tuple(_refusal(key, refused[key]) for key in keys if key in refused),
+        fetched=fetched,
+    )
+
+
+def _judged(
+    declared: Declared, cases: Sequence[_Case], evidence: Evidence, make: Make[T]
+) -> dict[Key, T | PkiError]:
+    """What was made of each case, or why it is refused; from one supervised worker."""
+    # Parsed once for the batch, and by serial: responses may be as many as certificates.
+    pool = Pool.of(evidence.ocsp)
 
     def work(case: _Case) -> T:
-        accepted = judge(declared, case.name, case.files, evidence, case.history)
+        accepted = judge(declared, case.name, case.files, evidence, case.history, pool)
         return make(case.name, case.files, accepted)
 
     limits = supervised.Limits(evidence.seconds, MEMORY)
-    made: dict[Key, T] = {}
-    for case, answer in zip(cases, supervised.run(cases, work, limits), strict=True):
-        if isinstance(answer, PkiError):
-            refused[case.key] = answer
-        else:
-            made[case.key] = answer
-    return Outcome(
-        accepted=made,
-        files={case.key: case.files for case in cases},
-        refused=tuple(_refusal(key, refused[key]) for key in keys if key in refused),
+    answers = supervised.run(cases, work, limits)
+    return {case.key: answer for case, answer in zip(cases, answers, strict=True)}
+
+
+def _fetched(
+    declared: Declared,
+    cases: Sequence[_Case],
+    answers: Mapping[Key, object],
+    fetch: Fetch,
+) -> Fetched:
+    """What could be had for the unanswered; each policy has a patience of its own."""
+    asks: dict[str, dict[Ask, None]] = {}
+    for case in cases:
+        error = answers[case.key]
+        if isinstance(error, Unanswered):
+            policy = declared.certificates[case.name].policy
+            asks.setdefault(policy, {}).update(dict.fromkeys(error.asks))
+    found = [fetch(policy, tuple(wanted)) for policy, wanted in asks.items()]
+    return Fetched(
+        crls=tuple(crl for one in found for crl in one.crls),
+        ocsp=tuple(response for one in found for response in one.ocsp),
+        problems=tuple(problem for one in found for problem in one.problems),
     )
 
 
@@ -149,6 +200,7 @@ def judge(
     files: VersionFiles,
     evidence: Evidence,
     history: History | None = None,
+    ocsp: Pool | None = None,
 ) -> reply.Accepted:
     """Accept one version's certificate against its own request, or raise PkiError.
 
@@ -186,7 +238,9 @@ def judge(
             allowed_issuers=tuple(ca.sha256 for ca in trust.issuers),
         ),
         revocation=reply.Revocation(
-            crls=tuple(evidence.crls.get(certificate.trust, ())), ocsp=(), mode="require"
+            crls=(*evidence.crls.get(certificate.trust, ()), *evidence.more_crls),
+            ocsp=Pool.of(evidence.ocsp) if ocsp is None else ocsp,
+            mode="require",
         ),
         now=evidence.now,
         policy=_policy(asked.policy, files, evidence),
@@ -265,10 +319,15 @@ def digests(by_certificate: Mapping[str, Mapping[str, str]]) -> dict[Key, str]:
     }
 
 
-def evidence(inputs: session.Inputs, keys: Mapping[Key, str]) -> Evidence:
-    """Everything a run judges with: policies, pinned CAs, cached CRLs, the stores' keys."""
+def evidence(
+    inputs: session.Inputs, keys: Mapping[Key, str], also: Fetched | None = None
+) -> Evidence:
+    """Everything a run judges with: policies, pinned CAs, cached answers, the stores' keys.
+
+    ``also`` are answers that were fetched in this run and not kept.
+    """
     sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
-    return Evidence(
+    found = Evidence(
         policies=inputs.policies,
         trust=inputs.trust,
         # Parsed once for the batch: each value remembers whose signature it has and its entries.
@@ -282,3 +341,21 @@ def evidence(inputs: session.Inputs, keys: Mapping[Key, str]) -> Evidence:
         ),
         compromised=inputs.compromised,
     )
+    return found.with_answers(session.answers(inputs)).with_answers(also or Fetched())
+
+
+def fetching(inputs: session.Inputs, *, keep: bool) -> Fetch:
+    """A way to the addresses that verified certificates name, as patient as their policy.
+
+    What is found is kept beside the CRLs of the trust sets, unless ``keep`` is off.
+    """
+
+    def fetch(policy: str, asks: Sequence[Ask]) -> Fetched:
+        return revocation_sources.fetch(
+            asks,
+            patience=Patience.of(inputs.policies[policy]),
+            cache_dir=inputs.crl_cache_dir if keep else None,
+            now=inputs.now,
+        )
+
+    return fetch

@@ -27,6 +27,7 @@ from .errors import PkiError
 from .expectation import Expectation as Expectation
 from .expectation import History as History
 from .expectation import Seen as Seen
+from .ocsp_response import Pool
 from .reading import read as read
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Revocation:
     the policy sees; ``require`` refuses it. A revoked certificate passes in neither."""
 
     crls: Sequence[bytes | revocation.Crl]
-    ocsp: Sequence[bytes] = ()
+    ocsp: Sequence[bytes] | Pool = ()
     mode: Literal["require", "pending"] = "require"
 
     def __post_init__(self) -> None:

@@ -61,6 +61,11 @@ class Fetched:
     ocsp: tuple[bytes, ...] = ()
     problems: tuple[PkiError, ...] = ()
 
+    @property
+    def found(self) -> bool:
+        """Whether anything came."""
+        return bool(self.crls or self.ocsp)
+
     def as_result(self) -> dict[str, Any]:
         """As plain values, for a run that hands on what it does not keep: check mode."""
         return {

@@ -110,12 +110,13 @@ def test_remarks_are_the_failed_findings_that_do_not_refuse(world: World) -> Non
     remarks = record(world)["remarks"]
     assert isinstance(remarks, list)
     assert [remark.partition(":")[0] for remark in remarks] == [
+        "DIP-3.4.2-COMMITMENT",
         "DIP-7.1.2-RSA4096",
         "DIP-3.6.1-OCSP",
         "DIP-6.2-CA-4096",
         "DIP-3.5.2.5-CDP",
     ]
-    assert remarks[0].endswith("(found 2048 bits)")
+    assert remarks[1].endswith("(found 2048 bits)")
 
 
 def test_a_longer_validity_than_the_document_says_is_a_remark(world: World) -> None:

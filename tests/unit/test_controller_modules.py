@@ -20,6 +20,7 @@ from unit.controller_world import (
     ISSUING,
     NAME,
     OTHER,
+    OTHER_CN,
     REPOSITORY,
     ROOT,
     TRUST,
@@ -27,6 +28,7 @@ from unit.controller_world import (
     World,
     certificate_entry,
     content,
+    key_of,
     load_file,
     spki,
     tree,
@@ -37,6 +39,7 @@ from unit.pki_factory import NOW
 CRL_FETCH = load_file("library/pki_crl_fetch.py")
 ACCEPT = load_file("library/pki_accept.py")
 PLAN = load_file("library/pki_plan.py")
+RELEASE = load_file("action_plugins/pki_release.py")
 
 
 class Module:
@@ -185,8 +188,8 @@ def accept(world: World, *, check_mode: bool = False, **params: Any) -> dict[str
         for kind in ("accept", "deploy", "write_request")
         if any(entry["name"] == name for entry in world.certificates)
     ]
-    options = {"actions": actions, "key_digests": {NAME: {"1": spki("leaf")}}, **params}
-    return run(ACCEPT, Module(world.params(), check_mode), **options)
+    options = {"actions": actions, "key_digests": {NAME: {"1": spki("leaf")}}, "fetch": True}
+    return run(ACCEPT, Module(world.params(), check_mode), **{**options, **params})
 
 
 def test_a_good_reply_is_kept_once_and_named_for_a_person_to_commit(world: World) -> None:
@@ -239,6 +242,97 @@ def test_a_request_of_another_key_than_the_plan_saw_is_refused(world: World) -> 
     assert not result["changed"]
     assert result["refused"][0]["error"]["expected"] == f"public key {spki('other')}"
     assert not (world.directory() / "certificate.pem").exists()
+
+
+# --- answers that a certificate itself promises ---------------------------------------------
+
+ELSEWHERE = "/elsewhere.crl"
+
+
+@pytest.fixture
+def unanswered(world: World, server: Web) -> World:
+    """Two good replies whose CA has no CRL at hand, but one at the address they name."""
+    server.serve("/issuing", content(b"", 404))
+    world.crls(FOREIGN.crl())
+    world.certificates.append(certificate_entry(OTHER))
+    for name in (NAME, OTHER):
+        world.request(1, name)
+        world.reply(1, name, cdp=server.serve(ELSEWHERE, content(ISSUING.crl())))
+    server.asked.clear()
+    return world
+
+
+def accepted(result: dict[str, Any]) -> list[str]:
+    return [found["certificate"] for found in result["accepted"]]
+
+
+def test_an_address_is_asked_once_for_all_who_name_it(unanswered: World, server: Web) -> None:
+    result = accept(unanswered)
+    assert accepted(result) == [NAME, OTHER]
+    assert server.asked == [ELSEWHERE]
+    assert result["answers"] == {}
+
+
+def test_what_was_fetched_serves_every_later_judgement(unanswered: World, server: Web) -> None:
+    accept(unanswered)
+    server.asked.clear()
+    assert accepted(accept(unanswered, fetch=False)) == [NAME, OTHER]
+    assert unanswered.judge((NAME, 1), (OTHER, 1)).refused == ()
+    assert server.asked == []
+
+
+def test_nobody_is_asked_when_fetching_is_off(unanswered: World, server: Web) -> None:
+    result = accept(unanswered, fetch=False)
+    assert accepted(result) == []
+    assert [one["error"]["rule"] for one in result["refused"]] == ["DIP-3.5.2.5-RP-CHECK"] * 2
+    assert server.asked == []
+
+
+def test_check_mode_hands_on_what_it_fetched_and_does_not_keep(
+    unanswered: World, server: Web
+) -> None:
+    before = tree(unanswered.base)
+    result = accept(unanswered, check_mode=True)
+    assert accepted(result) == [NAME, OTHER]
+    assert tree(unanswered.base) == before
+    given = RELEASE.Fetched.of_result(result["answers"])
+    actions = [{"kind": "deploy", "certificate": NAME, "version": 1}]
+    bundles, refused = RELEASE.judged(unanswered.inputs(), actions, given)
+    assert ([bundle["certificate"] for bundle in bundles], refused) == ([NAME], [])
+    bundles, refused = RELEASE.judged(unanswered.inputs(), actions, RELEASE.Fetched())
+    assert (bundles, [one["certificate"] for one in refused]) == ([], [NAME])
+
+
+def test_an_answer_that_was_fetched_may_revoke(unanswered: World, server: Web) -> None:
+    serial = factory.serial(unanswered.reply(cdp=server.url(ELSEWHERE)))
+    server.serve(ELSEWHERE, content(ISSUING.crl([serial])))
+    result = accept(unanswered)
+    assert accepted(result) == [OTHER]
+    assert "is revoked" in result["refused"][0]["error"]["message"]
+
+
+def test_a_certificate_without_a_verified_path_makes_nobody_be_asked(
+    unanswered: World, server: Web
+) -> None:
+    for name in (NAME, OTHER):
+        public = factory.key(key_of(1, name)).public_key()
+        cn = factory.CN if name == NAME else OTHER_CN
+        unanswered.reply(1, name, FOREIGN.leaf(cn, public=public, cdp=server.url(ELSEWHERE)))
+    result = accept(unanswered)
+    assert [one["error"]["rule"] for one in result["refused"]] == ["DIP-3.5.1-CHAIN"] * 2
+    assert server.asked == []
+
+
+def test_an_address_without_an_answer_is_a_warning_and_the_reply_stays_refused(
+    unanswered: World, server: Web
+) -> None:
+    server.serve(ELSEWHERE, content(FOREIGN.crl()))
+    module = Module(unanswered.params())
+    action = {"kind": "accept", "certificate": NAME, "version": 1}
+    result = run(ACCEPT, module, actions=[action], key_digests={}, fetch=True)
+    assert [one["error"]["rule"] for one in result["refused"]] == ["DIP-3.5.2.5-RP-CHECK"]
+    assert len(module.warnings) == 1
+    assert server.url(ELSEWHERE) in module.warnings[0]
 
 
 # --- pki_plan -------------------------------------------------------------------------------
