@@ -100,7 +100,7 @@ def _permanent(exc: Exception) -> bool:
 
 
 def _once(url: str, patience: Patience, body: bytes | None, headers: Mapping[str, str]) -> bytes:
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         raise ValueError("not an http or https address")
     opener = urllib.request.build_opener(_HttpOnly)
     request = urllib.request.Request(url, data=body, headers=dict(headers))

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
+from benchmarks import long_crl
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -238,6 +239,7 @@ def main() -> None:
     plans()
     replies()
     rules()
+    long_crl.report(line)
     policy_check()
     main_job()
 

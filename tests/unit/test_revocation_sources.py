@@ -231,6 +231,12 @@ def test_nothing_but_the_web_is_opened(site: Web, tmp_path: Path) -> None:
     assert only(found).found == "HTTP 302, after 1 attempt"
 
 
+def test_a_scheme_in_capitals_is_the_same_scheme(site: Web) -> None:
+    url = site.serve("/crl", content(ISSUING.crl())).replace("http:", "HTTP:")
+    assert fetched(leaf(url)).problems == ()
+    assert site.asked == ["/crl"]
+
+
 def test_a_proxy_of_the_environment_is_used(site: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://crl.nowhere.example/issuing.crl"
     certificate = leaf(url)
