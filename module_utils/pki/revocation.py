@@ -290,7 +290,9 @@ def _newest_answer(covering: Sequence[Crl], now: datetime) -> Iterator[ocsp_resp
     if not covering:
         return
     by_date = max(covering, key=lambda crl: (crl.this_update, _number(crl)))
-    by_number = max(covering, key=lambda crl: (_number(crl), crl.this_update))
+    # Numbers count up within one scope (RFC 5280 5.2.3) and say nothing about another's.
+    same_scope = (crl for crl in covering if crl.idp == by_date.idp)
+    by_number = max(same_scope, key=lambda crl: (_number(crl), crl.this_update))
     for crl in (by_date, by_number):
         fault = crl.outside_dates(now)
         if fault:

@@ -263,6 +263,16 @@ def test_the_newest_of_several_crls_counts_by_number_and_by_date(
     assert verdict(second, first) == wanted
 
 
+def test_numbers_of_another_scope_are_not_compared() -> None:
+    users = [idp(only_contains_user_certs=True)]
+    stale = ISSUING.crl(number=100, start=NOW - DAY, end=NOW - SECOND, extensions=users)
+    assert verdict(stale, numbered(2, HOUR)) == "good"
+    newer = ISSUING.crl(number=1, start=NOW - SECOND, end=NOW, extensions=users)
+    assert verdict(newer, numbered(2, HOUR, stale=True)) == "good"
+    newest = ISSUING.crl(number=1, start=NOW - 2 * SECOND, end=NOW - SECOND, extensions=users)
+    assert verdict(newest, numbered(2, HOUR)) == "unknown", "by date it is the newest there is"
+
+
 def test_an_older_list_that_names_the_serial_refuses_although_the_newest_does_not() -> None:
     older = ISSUING.crl([SERIAL], number=1, start=NOW - 2 * HOUR)
     assert verdict(older, numbered(2, HOUR)) == "revoked"
