@@ -452,3 +452,16 @@ def test_a_key_in_the_ledger_is_refused_also_in_a_certificate_that_was_kept(worl
     outcome = acceptance.run(inputs.declared, [ONE], inputs.certificates_dir, evidence, named)
     (refusal,) = outcome.refused
     assert "compromised.yml: stolen" in refusal.error.found
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_what_was_accepted_may_lie_inside_its_renewal_window(world: World, kept: bool) -> None:
+    """A release must go on until the last day; a reply that is due on arrival is an old one."""
+    world.reply(end=NOW + 46 * DAY)
+    if kept:
+        world.keep()
+    inputs = world.inputs()
+    later = dataclasses.replace(acceptance.evidence(inputs, {}), now=NOW + SECOND)
+    outcome = acceptance.run(inputs.declared, [ONE], inputs.certificates_dir, later, named)
+    assert (outcome.refused == ()) is kept
+    assert [one.error.rule for one in outcome.refused] == ([] if kept else ["DIP-6.1.4-WINDOW"])
