@@ -298,6 +298,19 @@ def test_an_accepted_certificate_without_its_request_is_served_as_it_is() -> Non
     assert (result.reason, result.difference) == (Reason.NOT_YET_SERVED, ())
 
 
+def test_an_edit_does_not_change_the_state_but_only_what_is_to_be_done() -> None:
+    edited = replace(WANTED, intent=EDITED)
+    states = [
+        plan(edited, observed, LIMITS, NOW).state
+        for observed in (
+            seen(requested(1)),
+            seen(ended(1, "rejected")),
+            seen(ended(1, "withdrawn")),
+        )
+    ]
+    assert states == [State.REQUESTED, State.REJECTED, State.WITHDRAWN]
+
+
 def test_versions_may_come_in_any_order() -> None:
     versions = (accepted(2), accepted(1, ENDS), ended(3, "withdrawn"))
     result = plan(WANTED, seen(*versions), LIMITS, NOW)
