@@ -88,8 +88,10 @@ def fetch(
     now: datetime,
     fetch: Download = web.download,
 ) -> Fetched:
-    """Answers to the asks: each address is opened once, a CRL before OCSP, what is kept first.
+    """Answers to the asks: each address is opened once, and a CRL's before a responder's.
 
+    Whoever asks has had no answer from what is kept (``load``); here it only keeps worse out, and
+    ends the search where it revokes.
     ``cache_dir`` is the controller's directory of CRLs; None keeps nothing. ``patience`` is the
     policy's (DIP-4.3.2). Raises nothing for what a network, a server or a full disk does.
     """
@@ -142,7 +144,7 @@ class _Found:
             return
         name = f"{hashlib.sha256(ask.certificate).hexdigest()}.ocsp"
         response = self._kept_response(name)
-        if response and self._answered(ask, ocsp=[response]):
+        if response and self._status(ask, ocsp=[response]).verdict == "revoked":
             self.ocsp[name] = response
             return
         any(self._ocsp_answers(url, name, ask) for url in ask.ocsp_urls)
@@ -155,7 +157,7 @@ class _Found:
 
     def _crl_answers(self, url: str, ask: Ask) -> bool:
         kept = self._kept_crl(url)
-        if kept is not None and self._answered(ask, crls=[kept]):
+        if kept is not None and self._status(ask, crls=[kept]).verdict == "revoked":
             return True
         crl = self._opened_crl(url)
         if crl is None:
@@ -164,7 +166,7 @@ class _Found:
             self.crls.pop(url, None)
             self._problem(url, f"{crl.describe()}, older than the one that was kept")
             return False
-        if not self._answered(ask, crls=[crl], where=url):
+        if not self._answered(ask, url, crls=[crl]):
             return False
         self._keep(_crl_file(url), crl.der)
         return True
@@ -196,26 +198,27 @@ class _Found:
             self.silent.add(url)
             self._failed(url, exc)
             return False
-        if not self._answered(ask, ocsp=[response], where=url):
+        if not self._answered(ask, url, ocsp=[response]):
             return False
         self.ocsp[name] = response
         self._keep(name, response)
         return True
 
     def _answered(
-        self,
-        ask: Ask,
-        *,
-        crls: Sequence[Crl] = (),
-        ocsp: Sequence[bytes] = (),
-        where: str = "",
+        self, ask: Ask, where: str, *, crls: Sequence[Crl] = (), ocsp: Sequence[bytes] = ()
     ) -> bool:
-        """Whether these say something of the certificate; of an address, note why they do not."""
-        chain = (ask.certificate, ask.issuer)
-        (status,) = revocation.check(chain, crls, self.now, ocsp=ocsp)
-        if status.verdict == "unknown" and where:
+        """Whether what came from an address says something of the certificate; or note why not."""
+        status = self._status(ask, crls=crls, ocsp=ocsp)
+        if status.verdict == "unknown":
             self._problem(where, status.why)
         return status.verdict != "unknown"
+
+    def _status(
+        self, ask: Ask, *, crls: Sequence[Crl] = (), ocsp: Sequence[bytes] = ()
+    ) -> revocation.Status:
+        chain = (ask.certificate, ask.issuer)
+        (status,) = revocation.check(chain, crls, self.now, ocsp=ocsp)
+        return status
 
     def _kept_crl(self, url: str) -> Crl | None:
         if url not in self.kept:

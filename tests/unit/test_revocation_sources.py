@@ -294,28 +294,54 @@ def test_what_answered_is_kept_and_serves_until_its_next_update_without_network(
 ) -> None:
     certificate = leaf(site.serve("/crl", content(ISSUING.crl())))
     fetched(certificate, cache=tmp_path)
-    loaded = revocation_sources.load(tmp_path, NOW)
-    validate(certificate, loaded.crls)
-    assert len(fetched(certificate, cache=tmp_path, now=NOW + 23 * HOUR).crls) == 1
+    for now in (NOW, NOW + 23 * HOUR):
+        validate(certificate, revocation_sources.load(tmp_path, now).crls, now=now)
+    later = NOW + 23 * HOUR + SECOND
+    with pytest.raises(revocation.Unanswered):
+        validate(certificate, revocation_sources.load(tmp_path, later).crls, now=later)
     assert site.asked == ["/crl"]
     fresh = ISSUING.crl(number=2, end=NOW + 90 * HOUR)
     site.serve("/crl", content(fresh))
-    fetched(certificate, cache=tmp_path, now=NOW + 23 * HOUR + SECOND)
-    assert site.asked == ["/crl", "/crl"]
+    fetched(certificate, cache=tmp_path, now=later)
     assert crl_of(tmp_path).read_bytes() == fresh
+    validate(certificate, revocation_sources.load(tmp_path, later).crls, now=later)
 
 
 def test_a_response_is_kept_for_its_certificate(site: Web, tmp_path: Path) -> None:
     certificate = leaf("", site.url("/ocsp"))
     site.serve("/ocsp", answering(certificate))
     fetched(certificate, cache=tmp_path)
-    site.serve("/ocsp", content(b"", 500))
-    again = fetched(certificate, cache=tmp_path)
-    assert len(site.posted) == 1
-    for responses in (again.ocsp, revocation_sources.load(tmp_path, NOW).ocsp):
-        validate(certificate, responses=responses)
-        validate(certificate, responses=Pool.of(responses))
+    responses = revocation_sources.load(tmp_path, NOW + 23 * HOUR).ocsp
+    validate(certificate, responses=responses)
+    validate(certificate, responses=Pool.of(responses))
     assert revocation_sources.load(tmp_path, NOW + 24 * HOUR).ocsp == ()
+
+
+def test_a_kept_crl_that_did_not_help_is_fetched_anew(site: Web, tmp_path: Path) -> None:
+    """It may be valid and still not the newest: then a newer one is needed, not the same again."""
+    certificate = leaf(site.serve("/crl", content(ISSUING.crl(number=5))))
+    fetched(certificate, cache=tmp_path)
+    polled = ISSUING.crl(number=6, start=NOW - SECOND, end=NOW - SECOND)
+    kept = revocation_sources.load(tmp_path, NOW).crls
+    with pytest.raises(revocation.Unanswered) as caught:
+        validate(certificate, [polled, *kept])
+    site.serve("/crl", content(ISSUING.crl(number=7, start=NOW)))
+    found = revocation_sources.fetch(
+        caught.value.asks, patience=PATIENCE, cache_dir=tmp_path, now=NOW
+    )
+    validate(certificate, [polled, *kept, *found.crls])
+
+
+def test_a_kept_crl_that_revokes_ends_the_search(site: Web, tmp_path: Path) -> None:
+    certificate = leaf(site.url("/crl"))
+    site.serve("/crl", content(ISSUING.crl([factory.serial(certificate)])))
+    fetched(certificate, cache=tmp_path)
+    later = NOW + 30 * DAY
+    site.serve("/crl", content(ISSUING.crl(number=9, end=NOW + 90 * DAY)))
+    found = fetched(certificate, cache=tmp_path, now=later)
+    assert site.asked == ["/crl"]
+    with pytest.raises(PkiError, match="is revoked"):
+        validate(certificate, found.crls, now=later)
 
 
 def test_a_response_that_revokes_is_kept_for_good(site: Web, tmp_path: Path) -> None:
