@@ -24,6 +24,8 @@ RULE_UNREADABLE = "DIP-12.2-16-CER"
 RULE_PRIVATE_KEY = "REPLY-PRIVATE-KEY"
 MAX_BYTES = 4 * 1024 * 1024  # of all files together; a chain of eight is about 20 kB
 MAX_CERTIFICATES = 512
+#: Of one certificate: the other end of a connection takes 100 kB for a whole chain (OpenSSL).
+MAX_CERTIFICATE_BYTES = 64 * 1024
 MAX_FILES = 64
 _MAX_DEPTH = 4  # encodings inside each other: base64 of a PEM in a mail in a mail
 _REST = 64  # octets behind DER that are more than a line end
@@ -208,6 +210,8 @@ def _loaded(data: bytes) -> x509.Certificate:
 
     The library decodes them only when they are asked for.
     """
+    if len(data) > MAX_CERTIFICATE_BYTES:
+        raise der.Malformed(f"{len(data)} bytes, where {MAX_CERTIFICATE_BYTES} are the limit")
     certificate = x509.load_der_x509_certificate(data)
     names.parse(certificate.subject)
     names.parse(certificate.issuer)

@@ -85,6 +85,7 @@ STRING_TYPES = {
 }
 _GENERAL_NAMES = ("other", "email", "dns", "x400", "directory", "ediparty", "uri", "ip", "id")
 _TEXT_NAMES = frozenset({"email", "dns", "uri"})
+_MAX_USAGE_OCTETS = 64
 _OCSP, _FULL_NAME = "1.3.6.1.5.5.7.48.1", 0xA0
 
 
@@ -225,6 +226,8 @@ def is_ca(data: bytes) -> bool:
 def key_usage(data: bytes) -> tuple[str, ...]:
     """The bits that are set, by name; ``bit 9`` and on for bits nobody defined."""
     content = der.element(data).content
+    if len(content) > _MAX_USAGE_OCTETS:
+        raise der.Malformed("key usage of more bits than anybody could have defined")
     bits = [octet >> (7 - at) & 1 for octet in content[1:] for at in range(8)]
     known = len(KEY_USAGE_BITS)
     return tuple(

@@ -540,6 +540,13 @@ def test_only_so_many_files_and_bytes_are_read() -> None:
     assert str(reading.MAX_BYTES + 1) in refusal(b"x" * (reading.MAX_BYTES + 1)).found
 
 
+def test_a_certificate_may_have_only_so_many_bytes() -> None:
+    name = tlv(0x82, b"host.example")
+    large = hostile.certificate(ROOT, hostile.san(*[name] * 5000))
+    assert f"{len(large)} bytes, where 65536 are the limit" in refusal(large).found
+    assert found(hostile.certificate(ROOT, hostile.san(*[name] * 4000)))
+
+
 def test_encodings_are_undone_only_so_many_times() -> None:
     data = base64.b64encode(LEAF)
     for _ in range(3):
