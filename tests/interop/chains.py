@@ -39,6 +39,9 @@ class Link:
     signer: str = ""  # the name of a key, if not that of the CA above
     point: str = POINT
     identifiers: bool = True
+    permitted: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,12 @@ class List:
     reason: x509.ReasonFlags | None = None
 
 
-LEAF = Link(authority=False, usage=("digital_signature", "key_encipherment"), eku=(CLIENT, SERVER))
+LEAF = Link(
+    authority=False,
+    usage=("digital_signature", "key_encipherment"),
+    eku=(CLIENT, SERVER),
+    hosts=("hook.example",),
+)
 
 AUTHORITY_FAULTS: tuple[dict[str, Any], ...] = (
     {"authority": False},
@@ -77,6 +85,12 @@ AUTHORITY_FAULTS: tuple[dict[str, Any], ...] = (
     {"end": NOW},
     {"signer": "stranger"},
     {"identifiers": False},
+    {"permitted": ("example",)},
+    {"permitted": ("hook.example", "other.example")},
+    {"permitted": ("other.example",)},
+    {"excluded": ("other.example",)},
+    {"excluded": ("example",)},
+    {"permitted": ("example",), "excluded": ("hook.example",)},
 )
 LEAF_FAULTS: tuple[dict[str, Any], ...] = (
     {"authority": True},
@@ -100,6 +114,11 @@ LEAF_FAULTS: tuple[dict[str, Any], ...] = (
     {"point": OTHER_POINT},
     {"point": ""},
     {"identifiers": False},
+    {"hosts": ()},
+    {"hosts": ("hook.example", "other.example")},
+    {"hosts": ("*.example",)},
+    {"hosts": ("ho_ok.example",)},
+    {"hosts": ("HOOK.EXAMPLE",)},
 )
 LIST_FAULTS: tuple[dict[str, Any], ...] = (
     {"revoked": "child"},
@@ -183,6 +202,13 @@ def _sign(link: Link, name: str, depth: int, above: factory.Authority) -> x509.C
         builder = builder.add_extension(factory.usage(*link.usage), True)
     if link.eku:
         builder = builder.add_extension(x509.ExtendedKeyUsage(link.eku), False)
+    if link.permitted or link.excluded:
+        trees = ([x509.DNSName(one) for one in side] for side in (link.permitted, link.excluded))
+        constraints = x509.NameConstraints(*(side or None for side in trees))
+        builder = builder.add_extension(constraints, True)
+    if link.hosts:
+        names = x509.SubjectAlternativeName([x509.DNSName(host) for host in link.hosts])
+        builder = builder.add_extension(names, False)
     if link.point:
         points = x509.CRLDistributionPoints([factory.point(link.point)])
         builder = builder.add_extension(points, False)
