@@ -125,6 +125,13 @@ answers:
     - CRLs and OCSP responses that were fetched and, in check mode, not kept, for C(pki_release).
   returned: success
   type: dict
+reviews:
+  description:
+    - What was asked for beside what the certificate says, field by field, for newly accepted
+      replies and for refused ones in which a certificate could be read.
+  returned: success
+  type: list
+  elements: str
 sentences:
   description: What was accepted and what there is to commit.
   returned: success
@@ -134,7 +141,7 @@ sentences:
 
 import functools
 
-from ansible.module_utils.pki import acceptance, accepted_record, report, session
+from ansible.module_utils.pki import acceptance, accepted_record, report, reviewing, session
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import ACTIONS, COMPROMISED, INVENTORY, JUDGED
 
@@ -152,13 +159,21 @@ SPEC = {
 MOST_WARNINGS = 20
 
 
+def reviews(inputs, outcome, evidence):
+    """The comparisons for a person, in the order of the certificates."""
+    found = {key: item.review for key, item in outcome.accepted.items() if item.review}
+    found |= reviewing.of_refused(inputs.declared, outcome.refused, outcome.files, evidence)
+    return [text for _key, text in sorted(found.items())]
+
+
 def handler(module):
     inputs = session.load(module.params)
+    evidence = acceptance.evidence(inputs, acceptance.digests(module.params["key_digests"]))
     outcome = acceptance.run(
         inputs.declared,
         acceptance.wanted(module.params["actions"]),
         inputs.certificates_dir,
-        acceptance.evidence(inputs, acceptance.digests(module.params["key_digests"])),
+        evidence,
         functools.partial(accepted_record.of, inputs),
         acceptance.fetching(inputs, keep=not module.check_mode) if module.params["fetch"] else None,
     )
@@ -182,6 +197,7 @@ def handler(module):
         ],
         "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
         "sentences": [item.sentence() for item in kept if item.missing],
+        "reviews": reviews(inputs, outcome, evidence),
         "diff": [item.diff() for item in kept if item.missing],
         # Handed on inside a run: in check mode the next judgement finds nothing in the cache.
         "answers": fetched.as_result()

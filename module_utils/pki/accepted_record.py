@@ -11,19 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import policy, public_state, reply, session
+from . import policy, public_state, reply, reviewing, session
 from .public_state import VersionFiles
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An accepted certificate, and those of its files that are not there yet, in their order."""
+    """An accepted certificate, and those of its files that are not there yet, in their order.
+
+    ``review`` is its comparison with the request while its record is not there; else empty.
+    """
 
     certificate: str
     version: int
     directory: Path
     serial: str
     contents: dict[str, bytes]
+    review: str
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -75,10 +79,17 @@ def of(inputs: session.Inputs, name: str, files: VersionFiles, accepted: reply.A
         "chain.pem": accepted.chain_pem(),
         "accepted.yml": public_state.dump(record),
     }
-    missing = public_state.differing(files.path, contents)
-    return Kept(
-        name, files.number, files.path, accepted.serial, {one: contents[one] for one in missing}
-    )
+    missing = {one: contents[one] for one in public_state.differing(files.path, contents)}
+    review = _review(inputs, name, files, accepted) if missing else ""
+    return Kept(name, files.number, files.path, accepted.serial, missing, review)
+
+
+def _review(
+    inputs: session.Inputs, name: str, files: VersionFiles, accepted: reply.Accepted
+) -> str:
+    environment = inputs.declared.certificates[name].environment
+    facts = accepted.facts["certificate"]
+    return reviewing.of_accepted(name, files, facts, inputs.policy_of(name), environment)
 
 
 def _record(
