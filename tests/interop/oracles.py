@@ -33,6 +33,7 @@ class Question:
     crls: Sequence[bytes] | None
     now: datetime
     purpose: str | None = None
+    ocsp: Sequence[bytes] | None = None
 
 
 def ours(question: Question) -> PkiError | None:
@@ -43,6 +44,7 @@ def ours(question: Question) -> PkiError | None:
             question.intermediates,
             [question.anchor],
             crls=question.crls,
+            ocsp=question.ocsp,
             purpose=question.purpose,
             now=question.now,
         )
@@ -56,7 +58,11 @@ _USAGES = {"clientAuth": {"client_auth"}, "serverAuth": {"server_auth"}}
 
 
 def openssl(question: Question, directory: Path, *, strict: bool) -> str:
-    """Why ``openssl verify`` refuses, or nothing. ``strict`` holds it to RFC 5280's profile."""
+    """Why ``openssl verify`` refuses, or nothing. ``strict`` holds it to RFC 5280's profile.
+
+    It knows nothing of OCSP.
+    """
+    assert question.ocsp is None
     files = {
         "leaf.pem": _pem([question.leaf]),
         "anchor.pem": _pem([question.anchor]),
@@ -81,6 +87,7 @@ def openssl(question: Question, directory: Path, *, strict: bool) -> str:
 
 def pyhanko(question: Question) -> str | None:
     """Why pyHanko's validator refuses, or nothing; None for a crash, which is no verdict."""
+    asked = question.crls is not None or question.ocsp is not None
     anchor = CertTrustAnchor(Certificate.load(question.anchor), derive_default_quals_from_cert=True)
     try:
         context = ValidationContext(
@@ -88,7 +95,8 @@ def pyhanko(question: Question) -> str | None:
             other_certs=[Certificate.load(one) for one in question.intermediates],
             moment=question.now,
             crls=list(question.crls or ()),
-            revocation_mode="soft-fail" if question.crls is None else "require",
+            ocsps=list(question.ocsp or ()),
+            revocation_mode="require" if asked else "soft-fail",
             time_tolerance=timedelta(0),
         )
         validator = CertificateValidator(
