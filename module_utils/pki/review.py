@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import names
+from . import names, x509_der
 from .certs import short, stamp
 from .report import columns
 
@@ -109,9 +109,14 @@ def _usages(certificate: Facts, usages: Mapping[str, Sequence[str]]) -> Iterator
     told = ", ".join(held)
     for purpose in certificate["purposes"]:
         wanted = usages.get(purpose, ())
-        asked = f"{purpose} ({', '.join(wanted)})" if wanted else purpose
-        missing = [usage for usage in wanted if usage not in held]
-        yield Row("for", asked, told, DIFFERS if missing or not held else SAME)
+        missing = [usage for usage in wanted if usage not in held and not _free(usage, certificate)]
+        mark = DIFFERS if missing else SAME
+        yield Row(f"usages for {purpose}", ", ".join(wanted), told, mark)
+
+
+def _free(usage: str, certificate: Facts) -> bool:
+    """Whether a key usage is allowed because nothing is said of any (RFC 5280, 4.2.1.3)."""
+    return usage in x509_der.KEY_USAGE_BITS and not certificate["key_usage"]
 
 
 def _short(digest: str) -> str:
