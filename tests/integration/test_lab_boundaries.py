@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 from integration.lab_fixture import Lab
+from pki import ledger
 from pki.errors import PkiError
 from pki.vault import Client
 
@@ -254,8 +255,28 @@ def test_a_key_on_a_signing_mount_cannot_be_exported_by_anybody(
 @pytest.mark.parametrize(
     "path", ["sys/mounts", "sys/policies/acl", "pki-dca/roles/peer", "auth/approle/role/release"]
 )
-def test_the_pipeline_sees_nothing_outside_the_transit_mounts(pipeline: Client, path: str) -> None:
+def test_the_pipeline_sees_nothing_but_its_keys_and_the_ledger(pipeline: Client, path: str) -> None:
     denied(pipeline.read, path)
+
+
+@pytest.mark.parametrize("environment_class", CLASSES)
+def test_the_pipeline_adds_to_the_ledger_and_takes_nothing_back(
+    pipeline: Client, environment_class: str
+) -> None:
+    spki = uuid.uuid4().hex * 2
+    mount = ledger.mount_of(environment_class)
+    entry = {"certificate": "test", "since": "2026-11-20", "reason": "a test of this"}
+    assert ledger.mark(pipeline, environment_class, spki, entry) is True
+    assert ledger.mark(pipeline, environment_class, spki, {**entry, "reason": "no"}) is False
+    denied(pipeline.write, f"{mount}/data/compromised/{spki}", {"data": {}})
+    denied(pipeline.write, f"{mount}/delete/compromised/{spki}", {"versions": [1]})
+    denied(pipeline.write, f"{mount}/destroy/compromised/{spki}", {"versions": [1]})
+    denied(pipeline.write, f"{mount}/metadata/compromised/{spki}", {"max_versions": 1})
+    assert spki in ledger.stored(pipeline, [environment_class])
+
+
+def test_whoever_delivers_has_no_business_with_the_ledger(release: Client) -> None:
+    denied(release.list, "kv-nonprod/metadata/compromised")
 
 
 # --- release ---------------------------------------------------------------------------
