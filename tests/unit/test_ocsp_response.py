@@ -104,28 +104,24 @@ def rebuilt(parts: Sequence[bytes]) -> bytes:
     fields[place] = sequence(parts)
     signed = sequence(fields)
     signature = ISSUING.private.sign(signed, padding.PKCS1v15(), hashes.SHA256())
-    basic = sequence([signed, algorithm, tlv(der.BIT_STRING, b"\0" + signature)])
-    return sequence([status, tlv(0xA0, sequence([kind, tlv(der.OCTET_STRING, basic)]))])
+    basic = sequence([signed, algorithm, factory.tlv(der.BIT_STRING, b"\0" + signature)])
+    return sequence(
+        [status, factory.tlv(0xA0, sequence([kind, factory.tlv(der.OCTET_STRING, basic)]))]
+    )
 
 
 def sequence(parts: Sequence[bytes]) -> bytes:
-    return tlv(der.SEQUENCE, b"".join(parts))
-
-
-def tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:
-        return bytes([tag, size]) + content
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + content
+    return factory.tlv(der.SEQUENCE, b"".join(parts))
 
 
 def with_extension(part: bytes, critical: bool) -> bytes:
     """A part of a response with an extension of its own, 1.2.3.4.5."""
-    flag = [tlv(0x01, b"\xff")] if critical else []
-    extension = sequence([b"\x06\x04\x2a\x03\x04\x05", *flag, tlv(der.OCTET_STRING, b"\x05\x00")])
+    flag = [factory.tlv(0x01, b"\xff")] if critical else []
+    extension = sequence(
+        [b"\x06\x04\x2a\x03\x04\x05", *flag, factory.tlv(der.OCTET_STRING, b"\x05\x00")]
+    )
     inside = [one.raw for one in der.elements(der.element(part).content)]
-    return sequence([*inside, tlv(0xA1, sequence([extension]))])
+    return sequence([*inside, factory.tlv(0xA1, sequence([extension]))])
 
 
 @pytest.mark.parametrize("several", [False, True])
