@@ -46,10 +46,12 @@ def test_an_index_finds_what_looking_through_the_list_finds(
 
 
 def test_serials_that_differ_in_their_high_bits_only_are_told_apart() -> None:
-    serials = [(number << 64) + 5 for number in range(1, 2000)]
+    serials = [(number << 64) + 5 for number in range(1, 8000)]
     data = large_crl.crl(CA, [large_crl.entry(serial) for serial in serials])
     wanted = [0] * ASKED + serials + [serial + 1 for serial in serials]
-    assert search(data, wanted) == [serial in set(serials) for serial in wanted]
+    listed, start = set(serials), time.process_time()
+    assert search(data, wanted) == [serial in listed for serial in wanted]
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("before", [0, ASKED], ids=["looked through", "indexed"])
@@ -155,6 +157,7 @@ def test_what_was_found_of_one_issuer_is_never_told_of_another() -> None:
     for _ in range(2):
         assert not any(found.signed_by(twin.der) for twin in twins)
         assert found.signed_by(CA.der)
+    assert len(found._faults) <= 16
 
 
 def test_two_crls_are_never_equal_and_never_compared_by_their_bytes() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -184,6 +185,19 @@ def test_a_file_that_is_bad_is_no_answer_where_there_is_no_other(gap: Gap, kind:
     assert not found.complete
     assert len(found.crls) == 1
     assert NOT_USED[kind][1] in only(found.remarks).found
+
+
+def test_a_file_that_serves_one_of_two_cas_of_a_name_is_not_called_useless(gap: Gap) -> None:
+    twin = ROOT.authority("Example Issuing", path_length=0, key_name="new key")
+    issuer = gap.trust.issuers[0]
+    second = replace(issuer, der=twin.der, pem=twin.pem, sha256=twin.sha256)
+    gap.trust = replace(gap.trust, issuers=(issuer, second))
+    gap.put("old-key.crl", GOOD)
+    gap.put("new-key.crl", twin.crl(number=1))
+    found = gap.refresh()
+    assert found.complete
+    assert found.crls[:2] == (GOOD, twin.crl(number=1))
+    assert found.remarks == ()
 
 
 def test_an_older_file_beside_a_newer_one_is_named(gap: Gap) -> None:

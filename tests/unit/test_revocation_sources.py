@@ -402,8 +402,22 @@ def test_a_kept_file_is_no_permission(site: Web, tmp_path: Path) -> None:
     loaded = revocation_sources.load(tmp_path, NOW)
     with pytest.raises(revocation.Unanswered):
         validate(certificate, loaded.crls)
-    fetched(certificate, cache=tmp_path)
+    found = fetched(certificate, cache=tmp_path)
     assert site.asked == ["/crl", "/crl"]
+    assert found.problems == (), "a number that nobody vouches for keeps nothing out"
+    validate(certificate, found.crls)
+    assert crl_of(tmp_path).read_bytes() == ISSUING.crl()
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MOST_FILES", 2), ("MOST_BYTES", 2 * 450)])
+def test_a_cache_that_has_grown_beyond_measure_is_read_in_part(
+    site: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    crl = content(ISSUING.crl())
+    fetched(*(leaf(site.serve(f"/{number}", crl)) for number in range(4)), cache=tmp_path)
+    assert len(revocation_sources.load(tmp_path, NOW).crls) == 4
+    monkeypatch.setattr(revocation_sources, bound, most)
+    assert len(revocation_sources.load(tmp_path, NOW).crls) == 2
 
 
 def test_a_cache_that_cannot_be_written_takes_no_answer_away(site: Web, tmp_path: Path) -> None:
