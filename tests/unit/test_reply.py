@@ -30,8 +30,6 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pki import policy_files, reply, shipped
 from pki.documents import Validators
 from pki.errors import PkiError
@@ -555,60 +553,15 @@ def test_an_accepted_cannot_be_subclassed_or_pickled() -> None:
         blank.__setstate__([(b"other",)])
 
 
-# --- any bytes ----------------------------------------------------------------------------
+# --- any bytes; the properties are in tests/adversarial/test_properties.py ------------------
 
 JUDGE = shipped.policy("mhhs-dip")
-SOURCES = [PEM + ISSUING.pem, LEAF, FORMS["PKCS #7 in DER"], FORMS["a quoted mail"]]
 
 
 def judged(data: bytes) -> reply.Accepted | None:
     with contextlib.suppress(PkiError):
         return accept(data, policy=JUDGE)
     return None
-
-
-def mutated(data: st.DataObject, source: bytes) -> bytes:
-    changed = bytearray(source)
-    for _ in range(data.draw(st.integers(1, 5))):
-        at = data.draw(st.integers(0, len(changed) - 1))
-        kind = data.draw(st.sampled_from(["set", "cut", "insert", "repeat"]))
-        if kind == "set":
-            changed[at] = data.draw(st.integers(0, 255))
-        elif kind == "cut":
-            del changed[at : at + data.draw(st.integers(1, 40))]
-        elif kind == "insert":
-            changed[at:at] = data.draw(st.binary(min_size=1, max_size=20))
-        else:
-            changed[at:at] = changed[at : at + 200]
-        changed = changed or bytearray(b"x")
-    return bytes(changed)
-
-
-@pytest.mark.filterwarnings("ignore:Parsed a serial number")
-@settings(max_examples=400, deadline=None)
-@given(st.data())
-def test_a_mutated_reply_is_accepted_only_with_the_very_same_certificates(
-    data: st.DataObject,
-) -> None:
-    accepted = judged(mutated(data, data.draw(st.sampled_from(SOURCES))))
-    assert accepted is None or accepted.chain == (LEAF, ISSUING.der)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.binary(max_size=2000), st.sampled_from([b"", b"\x30", b"\x30\x82", b"\xff\xfe", PEM[:40]])
-)
-def test_random_bytes_raise_nothing_but_our_own_error(noise: bytes, start: bytes) -> None:
-    assert judged(start + noise) is None
-
-
-@pytest.mark.filterwarnings("ignore:Parsed a serial number")
-@settings(max_examples=150, deadline=None)
-@given(st.integers(0, len(LEAF) * 8 - 1))
-def test_no_bit_of_the_certificate_can_be_flipped(bit: int) -> None:
-    changed = bytearray(LEAF)
-    changed[bit // 8] ^= 1 << (bit % 8)
-    assert judged(bytes(changed)) is None
 
 
 def test_a_signature_with_unused_bits_is_refused() -> None:
