@@ -17,6 +17,7 @@ from cryptography import x509
 from pki import path, reply, revocation, shipped
 from pki.errors import PkiError
 from pki.policy import Finding
+from unit import hostile_x509 as hostile
 from unit import pki_factory as factory
 from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
 
@@ -66,6 +67,10 @@ def validate(leaf: bytes, *above: bytes, anchors: list[bytes] | None = None) -> 
     return path.validate(leaf, above, pinned, now=NOW)
 
 
+def for_clients(leaf: bytes) -> object:
+    return path.validate(leaf, [ISSUING.der], [ROOT.der], purpose="clientAuth", now=NOW)
+
+
 def answers(*crls: bytes) -> None:
     revocation.require_good(revocation.check(CHAIN, crls, NOW))
 
@@ -93,6 +98,16 @@ REFUSALS: dict[str, Callable[[], object]] = {
     ),
     "an anchor for a leaf": lambda: validate(ROOT.der, anchors=[ROOT.der]),
     "no certificate": lambda: validate(factory.pem(LEAF) + ISSUING.pem),
+    "a weak key": lambda: validate(
+        ISSUING.leaf(public=factory.key("weak", 1024).public_key()), ISSUING.der
+    ),
+    "flags that disagree": lambda: validate(
+        ISSUING.leaf(ca=True, key_usage=["digital_signature"]), ISSUING.der
+    ),
+    "no name": lambda: validate(hostile.certificate(ISSUING, subject=hostile.name()), ISSUING.der),
+    "a name that is none": lambda: validate(ISSUING.leaf(san=["-.example"]), ISSUING.der),
+    "a CA for a purpose": lambda: for_clients(ROOT.authority("Another", serial=3).der),
+    "a use for another purpose": lambda: for_clients(ISSUING.leaf(key_usage=["key_encipherment"])),
     "another key": lambda: accept(ISSUING.leaf(public=OTHER)),
     "five other keys": lambda: accept(*strangers(5)),
     "four other keys": lambda: accept(*strangers(4)),
