@@ -111,6 +111,9 @@ mutants: $(VENV)/.dev ## Break the judges of certificates on purpose and count w
 bench: $(VENV)/.dev ## CPU seconds of what matters, beside a peer in the same run
 	@$(BIN)/python tests/benchmarks/bench.py
 
+fuzz: $(VENV)/.dev ## 200,000 changed inputs at every door (long; FUZZ="--seed 2 --inputs 1000"; goes on where it was)
+	@nice -n 19 $(BIN)/python tests/adversarial/fuzz.py $(FUZZ)
+
 requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	@for name in requirements-bootstrap requirements requirements-lab requirements-dev; do
 	  $(BIN)/uv --system-certs pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -227,7 +227,7 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="write the figures there as well")
     options = parser.parse_args()
     place = options.state / str(options.seed)
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)  # the run's keys are in it
     kept = place / "state.json"
     state = State(**json.loads(kept.read_text())) if kept.exists() else State(options.seed)
     run(state, place, options.inputs)
