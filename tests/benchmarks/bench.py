@@ -19,13 +19,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
-from benchmarks import long_crl
+from benchmarks import judging, long_crl
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -35,7 +34,6 @@ from pki import (
     lifecycle,
     policy_files,
     reply,
-    revocation,
 )
 from pki import plan as planning
 from pki.documents import Collected, Declaration, Document, Validators
@@ -43,10 +41,8 @@ from unit import clean_inventory
 from unit import pki_factory as factory
 
 PLANS = 10_000
-REPLIES = 500
 JUDGED = 10_000
 CHECKED = 200
-PROCESSES = 20
 ROUNDS = 3
 PINGS = 7
 
@@ -82,51 +78,6 @@ def plans() -> None:
             planning.plan(wanted, observed, limits, factory.NOW)
 
     line(f"plan {PLANS} certificates in service", cpu(work), "-", 0.0)
-
-
-def replies() -> None:
-    root = factory.authority("Bench Root")
-    issuing = root.authority("Bench Issuing", path_length=0)
-    request, leaf = factory.request(), issuing.leaf()
-    crls = (issuing.crl(), root.crl())
-    purposes = frozenset({"mtls", "signing"})
-    options: dict[str, Any] = {
-        "csr": request,
-        "expectation": reply.Expectation(
-            factory.CN, factory.SUBJECT, purposes, "mhhs-dip", "nonprod"
-        ),
-        "trust": reply.Trust([root.der], [issuing.der], [issuing.sha256]),
-        "revocation": reply.Revocation(crls),
-        "now": factory.NOW,
-        "policy": policy_files.load_policies(ROOT / "policies", ["mhhs-dip"])["mhhs-dip"],
-    }
-
-    def ours() -> None:
-        for _ in range(REPLIES):
-            reply.accept([factory.pem(leaf)], **options)
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = {
-            "leaf": factory.pem(leaf),
-            "issuing": issuing.pem,
-            "root": root.pem,
-            "crl": b"".join(revocation.to_pem(crl) for crl in crls),
-        }
-        for name, content in files.items():
-            Path(folder, name).write_bytes(content)
-        moment = str(int(factory.NOW.timestamp()))
-        command = [
-            "openssl", "verify", "-crl_check_all", "-attime", moment, "-CAfile", "root",
-            "-CRLfile", "crl", "-untrusted", "issuing", "leaf",
-        ]  # fmt: skip
-
-        def theirs() -> None:
-            for _ in range(PROCESSES):
-                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-        each = 1000 * cpu(theirs, children=True) / PROCESSES
-    mine = 1000 * cpu(ours) / REPLIES
-    line("judge one reply, policy and CRLs included (ms)", mine, "openssl verify (ms)", each)
 
 
 def rules() -> None:
@@ -237,7 +188,7 @@ def main() -> None:
     title = f"CPU seconds, median of {ROUNDS}"
     print(f"  {title:<52} {'ours':>9}   {'peer':<40} {'theirs':>9}   {'ratio':>6}")
     plans()
-    replies()
+    judging.report(line, cpu)
     rules()
     long_crl.report(line)
     policy_check()
