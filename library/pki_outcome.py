@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Writes C(outcome.yml) beside a request that the portal or the CA rejected, or that was given up,
     for a person to commit.
-  - No run asks again by itself afterwards; see M(pki_renew).
+  - No run asks again by itself afterwards; see C(pki_renew).
   - The first record stands. Said again it changes nothing, another outcome is refused, and so is an
     outcome for a request whose certificate was accepted.
 author:

@@ -12,7 +12,7 @@ short_description: Ask for a new certificate
 version_added: 0.1.0
 description:
   - Writes C(asked.yml) into the directory of the next version, for a person to commit. The plan
-    honours it with a new key and a new request, M(pki_plan) and M(pki_request).
+    honours it with a new key and a new request, C(pki_plan) and C(pki_request).
   - For asking again after a request was rejected or withdrawn, and for renewing early.
   - There is one open request at a time; while there is one, another is refused.
 author:
@@ -122,7 +122,7 @@ sentences:
   type: list
   elements: str
 asked:
-  description: The same for M(pki_plan), which cannot read what check mode does not write.
+  description: The same for C(pki_plan), which cannot read what check mode does not write.
   returned: success
   type: list
   elements: dict

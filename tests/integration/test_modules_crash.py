@@ -10,6 +10,8 @@ notes. What Ansible would have received, and what Python would have printed, is 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import hashlib
 import importlib.util
 import io
@@ -138,8 +140,23 @@ def watching(notice: Callable[[str], object]) -> Iterator[None]:
         sys.setprofile(None)
 
 
+def forget() -> None:
+    """Empty every cache of ours: what was worked out in one run is not entered in the next."""
+    for remembered in caches(len(sys.modules)):
+        remembered.cache_clear()
+
+
+@functools.cache
+def caches(_modules: int) -> list[Any]:
+    """The caches of the modules loaded so far, inner functions' included."""
+    kind = type(caches)
+    found = [one for one in gc.get_objects() if isinstance(one, kind) and one is not caches]
+    return [one for one in found if "pki" in str(one.__module__).split(".")]
+
+
 def reached(module: ModuleType, arguments: dict[str, Any]) -> list[str]:
     """Functions that the module gets to with these arguments, in order, once each."""
+    forget()
     seen: dict[str, None] = {}
     with watching(seen.setdefault):
         outcome = run(module, arguments)
@@ -153,6 +170,7 @@ def crash(
 ) -> Outcome:
     """Run the module and let it die when it first enters ``place``."""
     died: list[str] = []
+    forget()
 
     def notice(entered: str) -> None:
         if entered == place and not died:
