@@ -229,6 +229,62 @@ REPLY = {
     ),
 }
 
+_KEPT = "test_reply_keys.py"
+HISTORY = {
+    "a compromised key is told": _check(
+        "reply",
+        "[history.compromised[spki]] if spki in history.compromised else []",
+        "[]",
+        f"{_KEPT}::test_a_compromised_key_is_never_accepted_again",
+    ),
+    "a key of another request is told": _check(
+        "reply",
+        "[history.keys[spki]] if spki in history.keys else []",
+        "[]",
+        "test_reply_context.py::test_a_key_of_another_request_is_told_with_its_place",
+    ),
+    "a serial number seen before is told": _check(
+        "reply",
+        'history.seen(f"{leaf.serial_number:x}", names.rfc2253(leaf.issuer))',
+        "[]",
+        "test_reply_context.py::test_a_serial_number_seen_before_is_told_where_the_issuer_is_the_same",
+    ),
+    "the certificate in service is told": _check(
+        "reply",
+        "history.deployed == digest",
+        "False",
+        f"{_KEPT}::test_the_certificate_in_service_is_no_reply_to_a_new_request",
+    ),
+    "a certificate accepted before is told from a new one": _check(
+        "reply",
+        "    kept = history.accepted == digest\n",
+        "    kept = True\n",
+        "test_reply_context.py::test_a_certificate_accepted_before_is_kept_and_another_is_a_reply",
+    ),
+}
+
+_WEAK = "test_key_hygiene.py::test_"
+HYGIENE = {
+    "small factors are looked for": _check(
+        "key_hygiene",
+        "small_factor=_small_factor(modulus, limits.factors_below)",
+        "small_factor=0",
+        f"{_WEAK}the_smallest_prime_factor_below_the_limit_is_told",
+    ),
+    "close primes are looked for": _check(
+        "key_hygiene",
+        "fermat_rounds=_fermat(modulus, limits.fermat_rounds)",
+        "fermat_rounds=-1",
+        f"{_WEAK}neighbouring_primes_are_factored_at_once",
+    ),
+    "the form of ROCA is looked for": _check(
+        "key_hygiene",
+        "roca=_roca(modulus)",
+        "roca=False",
+        f"{_WEAK}a_modulus_made_as_the_chips_made_it_is_recognised",
+    ),
+}
+
 _SAYS_NOTHING = "test_revocation.py::test_a_crl_says_nothing_and_the_reason_is_told_when_it"
 CRL = {
     "a CRL has its issuer's name": _check(
@@ -503,6 +559,8 @@ CHECKS: dict[str, Check] = {
     **PATH,
     **PROFILE,
     **REPLY,
+    **HISTORY,
+    **HYGIENE,
     **CRL,
     **REVOCATION,
     **OCSP,
