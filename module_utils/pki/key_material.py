@@ -17,7 +17,9 @@ _TEXT = (
     re.compile(rf"{_DASH}(?:BEGIN|END)\s{{1,8}}{_KIND}", re.IGNORECASE),
     re.compile(r"PuTTY-User-Key-File|Private-Lines:|AGE-SECRET-KEY-1", re.IGNORECASE),
     # What `openssl pkey -text` prints.
-    re.compile(r"^[ \t]{0,8}(?:privateExponent|priv):", re.MULTILINE),
+    re.compile(
+        r"^[ \t]{0,8}(?:privateExponent|priv):\s{0,80}[0-9a-f]{2}:", re.IGNORECASE | re.MULTILINE
+    ),
     re.compile(r"minisign (?:encrypted )?secret key|signify secret key"),
 )
 _JWK = (re.compile(r'"kty"\s{0,8}:'), re.compile(r'"(?:d|k)"\s{0,8}:\s{0,8}"[A-Za-z0-9+/_=-]{16}'))
@@ -65,7 +67,7 @@ def in_binary(data: bytes) -> bool:
     return (
         data.startswith(_KEYSTORES)
         or b"openssh-key-v1\0" in data
-        or data[8:12] == b"RSA2"  # Microsoft's PRIVATEKEYBLOB
+        or (data[:2] == b"\x07\x02" and data[8:12] == b"RSA2")  # Microsoft's PRIVATEKEYBLOB
         or _OPENPGP.match(data) is not None
         or any(_goes_on_as_key(data, found.start(1)) for found in _VERSIONED.finditer(data))
         or any(_is_encrypted(data, found.start(1)) for found in _PASSWORD_BASED.finditer(data))

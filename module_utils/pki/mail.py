@@ -36,7 +36,7 @@ _FIRST_LINE = re.compile(rb"\s{0,80}(?:From |[A-Za-z][A-Za-z0-9-]{0,60}:)")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: ``alternative`` when it only repeats in HTML what a plain text says."""
+    """One part: ``alternative`` when it is HTML and there is a plain text, which is better."""
 
     data: bytes
     where: str

@@ -137,10 +137,11 @@ def _is_binary(data: bytes, text: str) -> bool:
 
 def _of_mail(data: bytes, where: str, depth: int) -> list[_Block]:
     found: list[_Block] = []
+    repeated: list[_Block] = []
     for part in mail.parts(data):
-        pieces = list(_pieces(part.data, f"{part.where}{where}", depth + 1))
-        found += [] if part.alternative else pieces
-    return found
+        pieces = _pieces(part.data, f"{part.where}{where}", depth + 1)
+        (repeated if part.alternative else found).extend(pieces)
+    return found or repeated
 
 
 def _textual(text: str, where: str, depth: int) -> Iterator[_Block]:

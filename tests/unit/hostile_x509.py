@@ -127,3 +127,28 @@ def _signed(content: bytes, algorithm: bytes, key: rsa.RSAPrivateKey, unused_bit
 
 def parsed(data: bytes) -> x509.Certificate:
     return x509.load_der_x509_certificate(data)
+
+
+def indefinite(tag: int, *parts: bytes) -> bytes:
+    """As tlv, in BER of indefinite length."""
+    return bytes([tag, 0x80]) + b"".join(parts) + b"\0\0"
+
+
+def signed_data(*certificates: bytes, wrap: Any = tlv, crls: bytes = b"") -> bytes:
+    """A PKCS #7 file; ``wrap`` makes its structures."""
+    return wrap(
+        0x30,
+        oid("1.2.840.113549.1.7.2"),
+        wrap(
+            0xA0,
+            wrap(
+                0x30,
+                b"\x02\x01\x01",
+                tlv(0x31),
+                wrap(0x30, oid("1.2.840.113549.1.7.1")),
+                wrap(0xA0, *certificates),
+                crls,
+                tlv(0x31),
+            ),
+        ),
+    )
