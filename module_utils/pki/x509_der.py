@@ -213,8 +213,11 @@ def values(found: Sequence[Extension], name: str) -> tuple[bytes, ...]:
 
 
 def general_names(data: bytes) -> tuple[GeneralName, ...]:
-    """The names of an encoded GeneralNames."""
-    return tuple(_general_name(item) for item in der.elements(der.element(data).content))
+    """The names of an encoded GeneralNames, which has at least one (RFC 5280, 4.2.1.6)."""
+    found = tuple(_general_name(item) for item in der.elements(der.element(data).content))
+    if not found:
+        raise der.Malformed("names without a name")
+    return found
 
 
 def is_ca(data: bytes) -> bool:
@@ -224,11 +227,16 @@ def is_ca(data: bytes) -> bool:
 
 
 def key_usage(data: bytes) -> tuple[str, ...]:
-    """The bits that are set, by name; ``bit 9`` and on for bits nobody defined."""
+    """The bits that are set, by name; ``bit 9`` and on for bits nobody defined.
+
+    At least one is set (RFC 5280, 4.2.1.3): what allows nothing is not what says nothing.
+    """
     content = der.element(data).content
     if len(content) > _MAX_USAGE_OCTETS:
         raise der.Malformed("key usage of more bits than anybody could have defined")
     bits = [octet >> (7 - at) & 1 for octet in content[1:] for at in range(8)]
+    if not any(bits):
+        raise der.Malformed("a key usage that allows nothing")
     known = len(KEY_USAGE_BITS)
     return tuple(
         KEY_USAGE_BITS[at] if at < known else f"bit {at}" for at, bit in enumerate(bits) if bit

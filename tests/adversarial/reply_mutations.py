@@ -278,6 +278,14 @@ CONTENT: dict[str, bytes] = {
     "cRLSign": made(key_usage=["digital_signature", "key_encipherment", "crl_sign"]),
     "no digitalSignature": made(key_usage=["key_encipherment"]),
     "only keyAgreement": made(key_usage=["key_agreement"]),
+    "a key usage that allows nothing": hostile.certificate(
+        ISSUING, extension("2.5.29.15", tlv(3, b"\0"), critical=b"\x01\x01\xff"),
+        leaf={"key_usage": ()},
+    ),
+    "a key usage of bits nobody defined": hostile.certificate(
+        ISSUING, extension("2.5.29.15", tlv(3, b"\x00\xa0\x00\x80")), leaf={"key_usage": ()}
+    ),
+    "alternative names without a name": with_extension("2.5.29.17", tlv(0x30), True),
     "no clientAuth": made(eku=[Usage.SERVER_AUTH]),
     "only codeSigning": made(eku=[Usage.CODE_SIGNING]),
     "any extended key usage": made(eku=[_ANY]),

@@ -78,6 +78,7 @@ def facts(data: bytes) -> dict[str, object]:
         "key": corpus.spki(data),
         "subject": {(item.oid, item.value) for item in certificate.subject},
         "constraints": extensions.get("2.5.29.19"),
+        "signs": extensions["2.5.29.15"].digital_signature,  # type: ignore[attr-defined]
         "client": "1.3.6.1.5.5.7.3.2" in {usage.dotted_string for usage in extensions["2.5.29.37"]},
     }
 
