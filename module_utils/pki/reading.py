@@ -49,7 +49,6 @@ _OTHER_FILES = (
     (b"\x89PNG", "a picture: text is needed, not a screenshot"),
     (b"\xff\xd8\xff", "a picture: text is needed, not a screenshot"),
     (b"GIF8", "a picture: text is needed, not a screenshot"),
-    (b"BM", "a picture: text is needed, not a screenshot"),
     (b'x\x9f>"', "an Outlook attachment (winmail.dat): have it sent as a plain file"),
     (b"<!DOCTYPE", "a web page without a certificate: perhaps the portal's login"),
     (b"<html", "a web page without a certificate: perhaps the portal's login"),

@@ -46,7 +46,8 @@ _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=[ \t]{0,8}\n(?![-\s&<>|]|MI|\Z)")
 _QUOTED_PRINTABLE = re.compile(r"=([0-9A-F]{2})")
 _CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
-_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9:]{0,40})(?:\s[^<>]{0,2000})?/?>")
+# No tag reaches over a marker: a stray "<word " must not swallow what stands between it and ">".
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9:]{0,40})(?:\s(?:[^<>-]|-(?!-)){0,2000})?/?>")
 _INSIDE_LINES = frozenset(
     ["a", "b", "code", "em", "font", "i", "o:p", "span", "strong", "tt", "u", "wbr"]
 )

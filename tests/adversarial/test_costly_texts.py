@@ -57,6 +57,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "a BEGIN line and blanks": filled(b" \t", b"-----BEGIN CERTIFICATE-----\n"),
     "a BEGIN line and headers": filled(b"A: b\n", b"-----BEGIN CERTIFICATE-----\n"),
     "a BEGIN line and quotes": filled(b'"  +\n', b"-----BEGIN CERTIFICATE-----\n"),
+    "a tag of hyphens": filled(b"- ", b"<a "),
     "a mail of empty parts": filled(b"--a\n\n", HEAD),
     "a mail of boundaries": filled(b"--a--\n", HEAD),
     "a mail in a mail in a mail": lambda: nested(MEGABYTE // 50),

@@ -152,6 +152,7 @@ FORMS: dict[str, bytes] = {
     "base64 twice": base64.b64encode(base64.encodebytes(LEAF + ROOT.der)),
     "a program's string": literal(BOTH),
     "a text that begins with a nought": b"07/11/2026 Dear Admin,\n" + BOTH.encode(),
+    "a stray sign around it": b"see the <ticket number\n" + BOTH.encode() + b"\n> thanks",
     "openssl's own text before it": b"Certificate:\n  Modulus:\n    00:b1:0c\n" + BOTH.encode(),
     "a dump in hexadecimal digits": (LEAF + ROOT.der).hex(":").encode(),
     "DER with an empty line before it": b"\r\n" + LEAF + ROOT.der,
