@@ -180,7 +180,7 @@ def wrong_with(judged: dict[str, Any], plan: dict[str, Any]) -> list[str]:
     return found
 
 
-RECORDS = ("request.yml", "accepted.yml", "outcome.yml")
+RECORDS = ("request.yml", "accepted.yml", "outcome.yml", "asked.yml")
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -195,7 +195,8 @@ def test_no_text_of_a_record_makes_a_fault(world: HostileWorld, name: str) -> No
 @pytest.mark.parametrize("name", RECORDS)
 def test_no_value_of_a_record_makes_a_fault(world: HostileWorld, name: str) -> None:
     path = world.directory / name
-    outcome = {"schema": 1, "outcome": "rejected", "date": "2026-01-01T00:00:00Z"}
+    said = {"schema": 1, "date": "2026-01-01T00:00:00Z", "reason": "a person's word"}
+    outcome = {**said, "outcome": "rejected"}
     inputs = inputs_of(world)
     record = yaml.safe_load(path.read_text()) if path.exists() else outcome
     found = []
@@ -234,7 +235,7 @@ PLANTED: dict[str, Callable[[Path], None]] = {
 FILES = ("request.csr", "request.yml", "reply.pem", "certificate.pem", "chain.pem", "accepted.yml")
 
 
-@pytest.mark.parametrize("name", [*FILES, "reply.d", "outcome.yml"])
+@pytest.mark.parametrize("name", [*FILES, "reply.d", "outcome.yml", "asked.yml"])
 def test_nothing_that_stands_for_a_file_makes_a_fault(world: HostileWorld, name: str) -> None:
     path, found = world.directory / name, []
     for label, plant in PLANTED.items():
@@ -247,7 +248,7 @@ def test_nothing_that_stands_for_a_file_makes_a_fault(world: HostileWorld, name:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", [*FILES, "outcome.yml", "reply.key"])
+@pytest.mark.parametrize("name", [*FILES, "outcome.yml", "asked.yml", "reply.key"])
 @pytest.mark.parametrize(
     "content",
     [
