@@ -31,6 +31,7 @@ OURS = (
     "DIP-3.4.2-COMMITMENT",
     "DIP-6.1.4-NOT-NEW",
     "DIP-6.1.4-WINDOW",
+    "DIP-6.1.6-SHARED",
     "DIP-6.2-EXPONENT",
     "DIP-6.2-WEAK-KEY",
     "DIP-8.6-SAN",

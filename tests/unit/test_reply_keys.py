@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pki import csr, key_hygiene, names, reply, shipped
 from pki.errors import PkiError
 from pki.expectation import Expectation, History, Seen
+from pki.policy import reported
 from unit import pki_factory as factory
 from unit import weak_keys
 from unit.pki_factory import CN, DAY, NOW, SECOND, SUBJECT
@@ -125,12 +126,17 @@ def test_another_compromised_key_is_none_of_this_ones_business() -> None:
     assert accept(history=History(compromised={"0" * 64: "a ledger"})).chain
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_a_key_of_another_request_is_refused(kept: bool) -> None:
-    history = History(keys={SPKI: "dip-other v1"}, accepted=digest(LEAF) if kept else "")
-    error = refusal(history=history)
+def test_a_key_of_another_request_is_refused() -> None:
+    error = refusal(history=History(keys={SPKI: "dip-other v1"}))
     assert rules(error) == ["DIP-6.1.6-REKEY"]
     assert "dip-other v1" in error.found
+
+
+def test_a_copy_of_its_request_takes_no_certificate_out_of_service() -> None:
+    seen = [Seen("1234", ISSUER, "dip-other v2")]
+    history = History(serials=seen, keys={SPKI: "dip-other v2"}, accepted=digest(LEAF))
+    accepted = accept(history=history)
+    assert "DIP-6.1.6-SHARED" in {one.rule for one in reported(accepted.findings)}
 
 
 SERIALS = {
