@@ -210,9 +210,7 @@ def handler(module):
         with keystores.vault(module.params["vault"], os.environ) as client:
             stores = keystores.Stores(client, inputs.policies)
             for name, version in pairs:
-                result, written = carry_out(
-                    inputs, stores, known, name, version, module.check_mode
-                )
+                result, written = carry_out(inputs, stores, known, name, version, module.check_mode)
                 results.append(result)
                 if result["files"]:
                     diffs.append(difference(result, written))
