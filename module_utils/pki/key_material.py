@@ -22,17 +22,16 @@ _TEXT = (
     ),
     re.compile(r"minisign (?:encrypted )?secret key|signify secret key"),
 )
+#: One of these is in every text that any pattern finds; most texts have none.
+_WORDS = ("priv", "secret", "putty", "kty", "keyvalue")
 _JWK = (re.compile(r'"kty"\s{0,8}:'), re.compile(r'"(?:d|k)"\s{0,8}:\s{0,8}"[A-Za-z0-9+/_=-]{16}'))
 _XML = (re.compile(r"<RSAKeyValue\b|<DSAKeyValue\b"), re.compile(r"<(?:D|P|X)>[\sA-Za-z0-9+/]{16}"))
 
-_LENGTH = rb"(?:[\x00-\x7f]|\x80|\x81.|\x82..|\x83...|\x84....)"
-# Lookaheads find overlapping candidates; each costs a few octets.
-_VERSIONED = re.compile(rb"(?=\x30" + _LENGTH + rb"(\x02\x01[\x00\x01\x03]))", re.DOTALL)
+_VERSION = re.compile(rb"\x02\x01[\x00\x01\x03]")
 _PASSWORD_BASED = re.compile(
-    rb"(?=\x30" + _LENGTH + rb"(\x30" + _LENGTH + rb"\x06[\x09\x0a]\x2a\x86\x48\x86\xf7\x0d\x01"
-    rb"(?:\x05|\x0c\x01)))",
-    re.DOTALL,
+    rb"\x06[\x09\x0a]\x2a\x86\x48\x86\xf7\x0d\x01(?:\x05|\x0c\x01)"  # PKCS #5, PKCS #12
 )
+_LONG_LENGTHS = ((3, 0x81), (4, 0x82), (5, 0x83), (6, 0x84))  # octets of a header
 _PKCS7_TYPE = bytes.fromhex("2a864886f70d0107")
 _INTEGER, _OCTETS, _OID, _SEQUENCE = 0x02, 0x04, 0x06, 0x30
 _SMALLEST_MODULUS = 32  # octets; nobody keeps a secret with less than RSA-256
@@ -51,7 +50,8 @@ _OPENPGP = re.compile(
 
 def in_text(text: str) -> bool:
     """Whether a text holds a private key, or the visible part of one."""
-    return (
+    small = text.lower()
+    return any(word in small for word in _WORDS) and (
         any(pattern.search(text) for pattern in _TEXT)
         or all(pattern.search(text) for pattern in _JWK)
         or all(pattern.search(text) for pattern in _XML)
@@ -69,13 +69,25 @@ def in_binary(data: bytes) -> bool:
         or b"openssh-key-v1\0" in data
         or (data[:2] == b"\x07\x02" and data[8:12] == b"RSA2")  # Microsoft's PRIVATEKEYBLOB
         or _OPENPGP.match(data) is not None
-        or any(_goes_on_as_key(data, found.start(1)) for found in _VERSIONED.finditer(data))
-        or any(_is_encrypted(data, found.start(1)) for found in _PASSWORD_BASED.finditer(data))
+        or any(_goes_on_as_key(data, found.start()) for found in _VERSION.finditer(data))
+        or any(_is_encrypted(data, found.start()) for found in _PASSWORD_BASED.finditer(data))
     )
 
 
+def _sequences_opened(data: bytes, at: int) -> list[int]:
+    """Where a sequence begins whose content begins at ``at``; more than one reading may fit."""
+    found = [at - 2] if at >= 2 and data[at - 2] == _SEQUENCE and data[at - 1] <= 0x80 else []
+    for octets, first in _LONG_LENGTHS:
+        start = at - octets
+        if start >= 0 and data[start] == _SEQUENCE and data[start + 1] == first:
+            found.append(start)
+    return found
+
+
 def _goes_on_as_key(data: bytes, at: int) -> bool:
-    """Whether a version number is followed by what follows it in a private key."""
+    """Whether a version number begins a sequence and goes on as in a private key."""
+    if not _sequences_opened(data, at):
+        return False
     version = data[at + 2]
     second = _header(data, at + 3)
     if second is None:
@@ -98,10 +110,14 @@ def _goes_on_as_key(data: bytes, at: int) -> bool:
 
 def _is_encrypted(data: bytes, at: int) -> bool:
     """Whether an algorithm for passwords is followed by the octets that it protects."""
-    algorithm = _header(data, at)
-    return algorithm is not None and data[algorithm[2] : algorithm[2] + 1] in (
-        b"",
-        bytes([_OCTETS]),
+    algorithms = (
+        _header(data, start)
+        for start in _sequences_opened(data, at)
+        if _sequences_opened(data, start)
+    )
+    return any(
+        found is not None and data[found[2] : found[2] + 1] in (b"", bytes([_OCTETS]))
+        for found in algorithms
     )
 
 
