@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RULE_KEY = "DIP-6.1.2-SAME-HOST"
 RULE_ISSUER = "DIP-4.1-DCA-ONLY"
 RULE_EVALUATION = "POLICY-EVALUATION"
-_MAX_CANDIDATES = 8  # certificates of one key that are worth trying
+MAX_CANDIDATES = 8  # certificates of one key that are worth trying
 _T = TypeVar("_T", bound=x509.ExtensionType)
 
 
@@ -224,7 +224,7 @@ def _with_key(certificates: Sequence[x509.Certificate], case: _Case) -> list[x50
     matching = [one for one in certificates if _spki(one) == request.spki_der]
     if matching:
         matching.sort(key=lambda one: (-one.not_valid_before_utc.timestamp(), sha256(one)))
-        return matching[:_MAX_CANDIDATES]
+        return matching[:MAX_CANDIDATES]
     several = "none of the reply's certificates" if len(certificates) > 1 else "the reply's"
     message = (
         f"{several} belongs to the request's key"
