@@ -120,6 +120,24 @@ def test_an_unknown_extension_beside_a_critical_one_that_is_known_silences_nothi
     assert status(entries(known, harmless)).verdict == "good"
 
 
+def test_a_serial_that_comes_again_is_found_before_and_behind_the_index() -> None:
+    """In a delta the first entry takes the serial away, a later one revokes it."""
+    away, revoked = large_crl.reason(8), large_crl.reason(1)
+    delta = large_crl.extension("2.5.29.27", b"\x02\x01\x01", critical=True)
+    listed = [(5, away), (6, away), (5, revoked), (7, away), (6, away), (7, revoked), (9, revoked)]
+    encoded = [large_crl.entry(serial, reason) for serial, reason in listed]
+    crl = revocation.Crl.parse(large_crl.crl(ISSUING, encoded, start=NOW, extensions=delta))
+    for _ in range(12):  # it looks through the list at first, and makes its index then
+        found = {serial: crl.entry(serial) for serial in (5, 6, 7, 8, 9)}
+        assert {n: one and one.serial_number for n, one in found.items()} == {
+            5: 5,
+            6: None,
+            7: 7,
+            8: None,
+            9: 9,
+        }
+
+
 def test_pem_blocks_are_read_one_after_the_other_wherever_the_file_is_cut() -> None:
     blocks = [revocation.to_pem(ISSUING.crl(number=n)) for n in (1, 2)]
     whole = b"before\n" + blocks[0] + b"between\n" + blocks[1] + b"after\n"
