@@ -91,7 +91,16 @@ def test_nothing_else_is_said_of_a_certificate_with_one_fault() -> None:
 
 def test_of_several_foreign_certificates_none_is_judged_further() -> None:
     other = ISSUING.leaf(**WRONG, public=factory.key("other").public_key())
-    assert also(refusal(other, ROOT.pem)) == []
+    error = refusal(other, ROOT.pem)
+    assert error.message == "none of the reply's certificates belongs to the request's key"
+    assert also(error) == []
+
+
+def test_a_refused_issuer_is_told_of_the_leaf() -> None:
+    leaf = SIBLING.leaf()
+    digest = hashlib.sha256(leaf).hexdigest()
+    error = refusal(leaf, SIBLING.der)
+    assert error.where == f"certificate {digest[:4]}…{digest[-2:]}"
 
 
 class Judge:
@@ -137,7 +146,7 @@ def test_a_policy_that_breaks_does_not_hide_what_decides() -> None:
     assert refusal(LEAF, policy=Judge(broken=True)).found == "ZeroDivisionError"
 
 
-def test_what_a_finding_says_is_cut_at_four_hundred_characters() -> None:
+def test_what_a_finding_says_is_cut_at_400_characters() -> None:
     fitting, long = "y" * 400, "z" * 401
     error = refusal(LEAF, policy=Judge(finding("DIP-LONG", long), finding("DIP-FITS", fitting)))
     for text in (error.message, error.found, error.expected):
@@ -207,11 +216,15 @@ def test_a_certificate_accepted_before_is_kept_and_another_is_a_reply() -> None:
     assert facts()["certificate"]["source"] == "reply"
 
 
-def test_what_was_accepted_when_is_told_only_of_a_kept_certificate() -> None:
+def test_what_was_accepted_is_told_only_of_a_kept_certificate() -> None:
     digest = hashlib.sha256(LEAF).hexdigest()
     recorded = with_history(accepted=digest)["acceptance"]
-    assert recorded
-    assert with_history()["acceptance"] != recorded
+    assert (recorded["present"], recorded["certificate_sha256"]) == (True, digest)
+    assert with_history(accepted="00" * 32)["acceptance"]["present"] is False
+
+
+def test_the_answers_are_told_to_have_been_at_hand() -> None:
+    assert facts()["chain"]["revocation_at_hand"] is True
 
 
 # --- the trust that is configured ---------------------------------------------------------
