@@ -138,12 +138,41 @@ def test_a_serial_that_comes_again_is_found_before_and_behind_the_index() -> Non
         }
 
 
+#: Entries whose date is no date, or that are no entries: nobody knows what they would say.
+UNREADABLE = [
+    bytes.fromhex("300802010817036162"),
+    bytes.fromhex("3003020108"),
+    bytes.fromhex("300d0c0108170b") + b"261101000000Z"[:11],
+]
+
+
+@pytest.mark.parametrize("entry", UNREADABLE, ids=["no date", "nothing but a serial", "no serial"])
+def test_a_list_with_an_entry_that_cannot_be_read_is_never_a_good_answer(entry: bytes) -> None:
+    found = status(entries(large_crl.entry(7), entry))
+    assert found.verdict == "unknown"
+    assert "read" in found.why
+
+
+def test_a_point_relative_to_its_issuer_says_nothing() -> None:
+    relative = x509.RelativeDistinguishedName([*factory.name("Part 2")])
+    found = status(ISSUING.crl(extensions=[idp(relative_name=relative)]))
+    assert found.verdict == "unknown"
+    assert "names a distribution point relative to its issuer" in found.why
+
+
 def test_pem_blocks_are_read_one_after_the_other_wherever_the_file_is_cut() -> None:
     blocks = [revocation.to_pem(ISSUING.crl(number=n)) for n in (1, 2)]
     whole = b"before\n" + blocks[0] + b"between\n" + blocks[1] + b"after\n"
     assert [crl.number for crl in revocation.parse_crls(whole)] == [1, 2]
     assert [crl.number for crl in revocation.parse_crls(whole[: len(whole) - 40])] == [1]
     assert revocation.parse_crls(b"-----END X509 CRL-----\n" + blocks[0])[0].number == 1
+
+
+def test_a_list_without_number_is_older_by_number_than_number_nought() -> None:
+    newer = ISSUING.crl(number=None, start=NOW - SECOND)
+    stale = ISSUING.crl(number=0, start=NOW - DAY, end=NOW - SECOND)
+    assert status(newer).verdict == "good"
+    assert status(newer, stale).verdict == "unknown"
 
 
 # --- who answers --------------------------------------------------------------------------
@@ -206,3 +235,10 @@ def test_a_crl_that_was_read_already_is_verified_as_it_is() -> None:
     info = revocation.verify_crl(read, ISSUING.der, NOW)
     assert info == revocation.verify_crl(data, ISSUING.der, NOW)
     assert info.sha256 == x509.load_der_x509_crl(data).fingerprint(hashes.SHA256()).hex()
+
+
+def test_who_answered_is_told_with_number_and_date() -> None:
+    found = status(ISSUING.crl(number=12, start=NOW - SECOND))
+    assert found.source == "CRL number 12 of Example Issuing from 2026-11-21 11:59:59Z"
+    assert found.why == ""
+    assert status().source == ""
