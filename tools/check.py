@@ -193,7 +193,7 @@ def _proven(scenario: str, cases: list[ET.Element]) -> bool:
 
 CHECKS: dict[str, tuple[Check, ...]] = {
     "lint": (ruff, yamllint, vermin, mypy, validate_modules, ansible_lint),
-    "unit": (lambda: pytest("tests/unit"),),
+    "unit": (lambda: pytest("tests/unit", *TWO_AT_A_TIME),),
     "policy": (lambda: pytest("tests/policy"),),
     "adversarial": (lambda: pytest("tests/adversarial", *TWO_AT_A_TIME),),
     "interop": (lambda: pytest("tests/interop", *TWO_AT_A_TIME),),

@@ -200,6 +200,7 @@ def test_a_modulus_above_the_limit_is_left_to_the_policys_rule_on_size() -> None
         spki(ed25519.Ed25519PrivateKey.generate().public_key()),
         spki(SOUND)[:-1],
     ],
+    ids=["nothing", "words", "an EC key", "an Ed25519 key", "a key cut short"],
 )
 def test_what_is_no_rsa_key_has_none_of_its_weaknesses(data: bytes) -> None:
     assert key_hygiene.of_key(data, LIMITS) == key_hygiene.NONE

@@ -270,7 +270,9 @@ def test_another_key_or_form_of_it_does_not_verify(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modulus", "exponent"), [(MODULUS + 1, 65537), (MODULUS, 1), (MODULUS, 2)]
+    ("modulus", "exponent"),
+    [(MODULUS + 1, 65537), (MODULUS, 1), (MODULUS, 2)],
+    ids=["an even modulus", "the exponent 1", "the exponent 2"],
 )
 def test_a_senseless_key_does_not_verify(modulus: int, exponent: int) -> None:
     """An even modulus; the exponent 1, for which every encoded message signs itself."""
