@@ -68,7 +68,8 @@ def vault(lab: Lab) -> dict[str, Any]:
             if entry["type"] == "transit":
                 found["keys"].update(_keys(client, path))
             if entry["type"] == "kv":
-                found["kv"][path] = client.list(f"{path}metadata")
+                for folder in ("metadata", "metadata/compromised"):
+                    found["kv"][f"{path}{folder}"] = client.list(f"{path}{folder}")
         return found
 
 

@@ -135,8 +135,7 @@ def test_a_key_of_another_request_is_refused() -> None:
 def test_a_copy_of_its_request_takes_no_certificate_out_of_service() -> None:
     seen = [Seen("1234", ISSUER, "dip-other v2")]
     history = History(serials=seen, keys={SPKI: "dip-other v2"}, accepted=digest(LEAF))
-    accepted = accept(history=history)
-    assert "DIP-6.1.6-SHARED" in {one.rule for one in reported(accepted.findings)}
+    assert reported(accept(history=history).findings) == reported(accept().findings)
 
 
 SERIALS = {

@@ -20,8 +20,11 @@ path "transit-prod-tls/keys/+" { capabilities = ["read"] }
 path "transit-prod-signing/keys"   { capabilities = ["list"] }
 path "transit-prod-signing/keys/+" { capabilities = ["read"] }
 
+path "kv-nonprod/metadata"             { capabilities = ["list"] }
 path "kv-nonprod/metadata/compromised" { capabilities = ["list"] }
-path "kv-prod/metadata/compromised"    { capabilities = ["list"] }
+
+path "kv-prod/metadata"             { capabilities = ["list"] }
+path "kv-prod/metadata/compromised" { capabilities = ["list"] }
 
 path "pki-root/issuers"     { capabilities = ["list"] }
 path "pki-root/roles"       { capabilities = ["list"] }
