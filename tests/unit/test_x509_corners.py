@@ -10,8 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pki import path, path_profile, revocation
+from pki import ocsp_response, path, path_profile, revocation
 from pki.errors import PkiError
+from unit import hostile_x509 as hostile
 from unit import large_crl
 from unit import pki_factory as factory
 from unit.pki_factory import CDP, DAY, NOW, SECOND, idp
@@ -68,6 +69,61 @@ def test_a_wildcard_is_within_what_its_ca_may_name_whatever_the_verifier_thinks(
     above = constrained("hook.example")
     chain = [parsed(above.leaf(san=san)), above.certificate, ROOT.certificate]
     assert (path_profile.fault_of_path(chain) is None) is good
+
+
+def test_a_constraint_further_up_is_minded_too() -> None:
+    above = constrained("hook.example")
+    below = above.authority("Below")
+    chain = [parsed(below.leaf(san=["*.example"])), below.certificate, above.certificate]
+    fault = path_profile.fault_of_path([*chain, ROOT.certificate])
+    assert fault is not None
+    assert fault.found.startswith("Constrained ")
+
+
+def test_a_constraint_on_addresses_does_not_bind_the_ca_that_states_it() -> None:
+    mail = x509.Name([x509.NameAttribute(NameOID.EMAIL_ADDRESS, "ca@b.example")])
+    constraints = x509.NameConstraints([x509.RFC822Name("a.example")], None)
+    key = factory.key("constrained")
+    data = ROOT.leaf(
+        full_name=mail,
+        public=key.public_key(),
+        ca=True,
+        key_usage=("key_cert_sign",),
+        eku=(),
+        extra=[(constraints, True)],
+    )
+    above = factory.Authority(parsed(data), key)
+    plain = [parsed(above.leaf()), above.certificate, ROOT.certificate]
+    assert path_profile.fault_of_path(plain) is None
+    named = [parsed(above.leaf(full_name=mail)), above.certificate, ROOT.certificate]
+    assert path_profile.fault_of_path(named) is not None
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_every_serial_number_below_the_anchor_is_positive() -> None:
+    nought = b"\x02\x01\x00"
+    usage = {"ca": True, "key_usage": ("key_cert_sign",), "eku": ()}
+    odd = parsed(hostile.certificate(ROOT, serial=nought, leaf=usage))
+    assert path_profile.fault_of_path([parsed(LEAF), ISSUING.certificate, odd]) is None
+    for chain in (
+        [parsed(LEAF), odd, ROOT.certificate],
+        [parsed(LEAF), ISSUING.certificate, odd, ROOT.certificate],
+        [parsed(hostile.certificate(ISSUING, serial=nought)), ROOT.certificate],
+    ):
+        fault = path_profile.fault_of_path(chain)
+        assert fault is not None
+        assert "serial number 0" in fault.found
+
+
+def test_the_librarys_words_reach_the_person_who_gave_the_file() -> None:
+    with pytest.raises(PkiError) as caught:
+        path.validate(b"\x30\x03abc", [], [ROOT.der], now=NOW)
+    assert "pars" in caught.value.found.lower()
+    changed = bytearray(ISSUING.leaf(serial=3))
+    changed[-257] = 1
+    with pytest.raises(PkiError) as caught:
+        path.validate(bytes(changed), [ISSUING.der], [ROOT.der], now=NOW)
+    assert caught.value.found not in ("", "None")
 
 
 @pytest.mark.parametrize(("length", "good"), [(253, True), (254, False)])
@@ -235,6 +291,34 @@ def test_a_crl_that_was_read_already_is_verified_as_it_is() -> None:
     info = revocation.verify_crl(read, ISSUING.der, NOW)
     assert info == revocation.verify_crl(data, ISSUING.der, NOW)
     assert info.sha256 == x509.load_der_x509_crl(data).fingerprint(hashes.SHA256()).hex()
+
+
+def test_what_cannot_be_read_does_not_keep_the_next_file_from_being_read() -> None:
+    assert status(b"\x30\x00", b"junk", ISSUING.crl()).verdict == "good"
+    assert status(b"\x30\x00", ISSUING.crl([SERIAL])).verdict == "revoked"
+
+
+def test_responses_that_were_read_already_answer_alike() -> None:
+    pool = ocsp_response.Pool.of([b"junk", ISSUING.ocsp(LEAF)])
+    assert status(ocsp=pool).verdict == "good"
+    assert status(ocsp=pool) == status(ocsp=[b"junk", ISSUING.ocsp(LEAF)])
+
+
+def test_a_list_that_is_too_long_to_be_remembered_is_read_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = ISSUING.crl([SERIAL])
+    monkeypatch.setattr(revocation, "_SHORT_BYTES", len(data) - 1)
+    monkeypatch.setattr(revocation, "_remembered", None)
+    assert status(data).verdict == "revoked"
+
+
+def test_a_list_that_is_short_enough_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ISSUING.crl([SERIAL], number=77)
+    monkeypatch.setattr(revocation, "_SHORT_BYTES", len(data))
+    assert status(data).verdict == "revoked"
+    monkeypatch.setattr(revocation, "parse_crls", None)
+    assert status(data).verdict == "revoked"
 
 
 def test_who_answered_is_told_with_number_and_date() -> None:
