@@ -3,7 +3,8 @@
 """Breaks the judges of certificates one operator at a time and counts who notices.
 
     mutants.py [--commit REV]      all of it, from nothing; exit 1 below the mark
-    mutants.py --again NAME...     only these mutants (wildcards), results of the others stay
+    mutants.py --again [NAME...]   these mutants (wildcards), or the survivors of the last run, by
+                                   today's tests; the code and the other results stay
     mutants.py --report            the figures of the last run
     mutants.py --record            the figures, and the list of survivors written anew
 
@@ -50,6 +51,7 @@ class Mutant:
     function: str
     status: str
     change: tuple[str, str]
+    name: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -121,8 +123,8 @@ def run(names: list[str], processes: int) -> None:
         text=True,
         check=False,
     )
-    # It writes its progress over and over on one line.
-    print("\n".join(line.rpartition("\r")[2] for line in done.stdout.splitlines()[-12:]))
+    # It writes its progress over and over on one line: the end tells, or what went wrong.
+    print("\n".join(done.stdout.splitlines()[-30 if done.returncode else -3 :]))
     if done.returncode:
         sys.exit(f"mutmut ended with {done.returncode}: no figures")
 
@@ -145,7 +147,8 @@ def mutants() -> Iterator[Mutant]:
             change = ("", "")
             if status == "survived":
                 change = _change(get_diff_for_mutant(name, path=path))
-            yield Mutant(path.stem, f"{owner}.{function}" if owner else function, status, change)
+            called = f"{owner}.{function}" if owner else function
+            yield Mutant(path.stem, called, status, change, name)
 
 
 def _change(diff: str) -> tuple[str, str]:
@@ -216,12 +219,14 @@ def main() -> int:
     )
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    names = options.names
     if options.again:
         refresh_tests()
+        names = names or [one.name for one in mutants() if one.status == "survived"]
     elif not (options.report or options.record):
         lay_out(options.commit)
     if not (options.report or options.record):
-        run(options.names, options.processes)
+        run(names, options.processes)
     found = list(mutants())
     if options.record:
         record(found)
