@@ -163,11 +163,11 @@ def test_a_critical_extension_of_an_entry_is_found_however_long_its_name(oid: st
 
 
 def test_the_octets_of_critical_in_a_serial_number_do_not_end_the_search() -> None:
-    decoy = 0x0101FF0101FF
-    for order in ([large_crl.entry(decoy), large_crl.entry(8, unknown("1.2.3"))],):
-        assert status(entries(*order)).verdict == "unknown"
-        assert status(entries(*reversed(order))).verdict == "unknown"
-    assert status(entries(large_crl.entry(decoy))).verdict == "good"
+    before, behind = large_crl.entry(0x0101FF0101FF), large_crl.entry(0x0101FF)
+    extended = large_crl.entry(8, unknown("1.2.3"))
+    for listed in ([before, extended], [extended, behind], [before, extended, behind]):
+        assert status(entries(*listed)).verdict == "unknown"
+    assert status(entries(before, behind)).verdict == "good"
 
 
 def test_an_unknown_extension_beside_a_critical_one_that_is_known_silences_nothing() -> None:
