@@ -125,10 +125,13 @@ def run(
         fetched = _fetched(declared, asking, answers, fetch)
         answers |= _judged(declared, asking, evidence.with_answers(fetched), make)
     refused |= {key: found for key, found in answers.items() if isinstance(found, PkiError)}
+    files = {case.key: case.files for case in cases}
     return Outcome(
         accepted={key: found for key, found in answers.items() if not isinstance(found, PkiError)},
-        files={case.key: case.files for case in cases},
-        refused=tuple(_refusal(key, refused[key]) for key in keys if key in refused),
+        files=files,
+        refused=tuple(
+            _refusal(key, refused[key], files.get(key)) for key in keys if key in refused
+        ),
         fetched=fetched,
     )
 
@@ -290,13 +293,27 @@ def _key_is_the_stores(name: str, files: VersionFiles, evidence: Evidence) -> No
     )
 
 
-def _refusal(key: Key, error: PkiError) -> Refusal:
-    """The error with the certificate's name before it, and the version if it names no place."""
+def _refusal(key: Key, error: PkiError, files: VersionFiles | None) -> Refusal:
+    """The error with the certificate's name before it, and with the file it is about."""
     name, version = key
     if not error.message.startswith(f"{name}:"):
         error.message = shown(f"{name}: {error.message}")
-    error.where = error.where or f"version {version}"
+    error.where = shown(_where(error.where, files) if files else error.where)
     return Refusal(name, version, error)
+
+
+def _where(said: str, files: VersionFiles) -> str:
+    """A place inside a reply, as a place on disk: the judgement knows no file names."""
+    directory = str(files.path)
+    if directory in said:
+        return said
+    paths = [str(files.path / name) for name, _ in files.presented_files]
+    alone = paths[0] if len(paths) == 1 else directory
+    known = {f"file {number}": path for number, path in enumerate(paths, start=1)}
+    for words, path in {"the reply": alone, **known}.items():
+        if said == words or said.endswith(f" {words}"):
+            return said[: len(said) - len(words)] + path
+    return f"{said} in {alone}" if said else alone
 
 
 def wanted(actions: Iterable[Mapping[str, object]]) -> list[Key]:

@@ -63,9 +63,15 @@ class VersionFiles:
         A record without its certificate falls back to the reply: ``accepted.yml`` is
         never a permission.
         """
-        if self.certificate is not None:
-            return (self.certificate,) if self.chain is None else (self.certificate, self.chain)
-        return tuple(content for _, content in self.replies)
+        return tuple(content for _, content in self.presented_files)
+
+    @property
+    def presented_files(self) -> tuple[tuple[str, bytes], ...]:
+        """The same with the files' names."""
+        if self.certificate is None:
+            return self.replies
+        kept = (("certificate.pem", self.certificate), ("chain.pem", self.chain))
+        return tuple((name, content) for name, content in kept if content is not None)
 
 
 def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:

@@ -53,7 +53,8 @@ def text(
     if len(found) > MOST_ROWS:
         lines.append(f"  and {len(found) - MOST_ROWS} more")
     differing = sum(row.mark == DIFFERS for row in found)
-    verdict = f"{differing} differ" if differing else "nothing differs"
+    fields = "1 field differs" if differing == 1 else f"{differing} fields differ"
+    verdict = fields if differing else "nothing differs"
     return "\n".join([f"{title}: {verdict}", *lines])
 
 

@@ -404,7 +404,7 @@ def test_a_judgement_that_never_ends_is_refused_and_the_rest_goes_on(world: Worl
     (refusal,) = outcome.refused
     assert (refusal.certificate, refusal.error.rule) == (OTHER, "REPLY-OVERRUN")
     assert refusal.error.message.startswith(f"{OTHER}: the judgement took too long")
-    assert refusal.error.where == "version 1"
+    assert refusal.error.where == str(world.kept / OTHER / "1" / "reply.txt")
 
 
 def test_a_judgement_waits_as_long_as_the_policy_says(world: World) -> None:
@@ -465,3 +465,23 @@ def test_only_what_was_accepted_may_lie_inside_its_renewal_window(world: World, 
     outcome = acceptance.run(inputs.declared, [ONE], inputs.certificates_dir, later, named)
     assert (outcome.refused == ()) is kept
     assert [one.error.rule for one in outcome.refused] == ([] if kept else ["DIP-6.1.4-WINDOW"])
+
+
+WHERE = {
+    "a key in the only file": ({"reply_txt": key_pem()}, "reply.txt"),
+    "a key in one of two": (
+        {"reply_cer": factory.pem(ISSUING.leaf()), "reply_txt": key_pem()},
+        "reply.txt",
+    ),
+    "several files that do not fit": (
+        {"reply_cer": SIBLING.pem, "reply_txt": factory.pem(SIBLING.leaf())},
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WHERE)
+def test_a_refusal_names_the_file_it_is_about(world: World, kind: str) -> None:
+    contents, file = WHERE[kind]
+    world.put(**contents)
+    assert refused(world).error.where.endswith(str(world.directory() / file))

@@ -148,7 +148,7 @@ def test_the_table_is_aligned_under_what_it_is_about() -> None:
     column = head.index("certificate")
     assert all(line[column - 2 : column] == "  " and line[column] != " " for line in lines)
     changed = review.text("x", asked(), issued(common_name="other.example"), USAGES)
-    assert changed.splitlines()[0] == "x: 1 differ"
+    assert changed.splitlines()[0] == "x: 1 field differs"
     assert any(line.endswith("differs") for line in changed.splitlines())
 
 
@@ -219,7 +219,7 @@ def test_a_refused_reply_is_shown_with_what_differs(world: World) -> None:
     result = accept(world, (NAME, 1))
     assert len(result["refused"]) == 1
     (told,) = result["reviews"]
-    assert told.startswith(f"{NAME} v1: 1 differ\n")
+    assert told.startswith(f"{NAME} v1: 1 field differs\n")
     assert "energydip-nonprod.somebody-else.example" in told
 
 
