@@ -233,6 +233,8 @@ def shout():
     os.write(1, b"noise"); os.write(2, b"noise")
     return sys.stdin.fileno() == 0 and os.read(0, 10)
 
+# Whoever starts the tests in the background may have them ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 worker = open(sys.argv[1], "w")
 print("before")
 """
@@ -278,10 +280,13 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path, end: signal.Signals) -> N
         program(body, str(note)), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as parent:  # fmt: skip
-        worker = int(waited_for(lambda: note.exists() and note.read_text()))
-        assert alive(worker)
-        parent.send_signal(end)
-        parent.wait(10)
+        try:
+            worker = int(waited_for(lambda: note.exists() and note.read_text()))
+            assert alive(worker)
+            parent.send_signal(end)
+            parent.wait(10)
+        finally:
+            parent.kill()
     waited_for(lambda: not alive(worker))
 
 
