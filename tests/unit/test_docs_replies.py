@@ -46,6 +46,7 @@ def test_the_program_on_the_page_runs() -> None:
 def test_the_bounds_on_the_page_are_the_codes() -> None:
     assert f"{reading.MAX_FILES} files of {reading.MAX_BYTES >> 20} MB together" in PAGE
     assert f"{reading.MAX_CERTIFICATES} certificates, {reply.MAX_CANDIDATES} of one key" in PAGE
+    assert f"each at most {reading.MAX_CERTIFICATE_BYTES >> 10} kB" in PAGE
     assert f"| a path | {path.MAX_CHAIN} certificates |" in PAGE
     assert f"| a CRL | {crl.MAX_CRL_BYTES >> 20} MB;" in PAGE
     assert f"`judgement_seconds` and {acceptance.MEMORY >> 30} GB" in PAGE
