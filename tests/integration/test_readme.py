@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from integration.lab_fixture import REPOSITORY, Lab
 from integration.test_make_lab import Clone, copy_of_the_repository
 
@@ -18,6 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.lab]
 pytest_plugins = ("integration.lab_plugin",)
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+RUNBOOK = REPOSITORY / "docs/runbook.md"
 TEN_MINUTES = "## Your first real certificate in ten minutes"
 
 
@@ -182,6 +185,8 @@ def test_the_ten_minutes_of_the_readme_end_with_a_certificate_in_service(
         said = [runner.run(*shlex.split(line)) for line in last]
         assert re.search(r"dip-nonprod\s+deployed", said[0].output)
         prove_every_clause(runner)
+        carry_crls_over(runner)
+        ask_again(runner)
     finally:
         stop_gateway(runner.root / "host/gateway/dip-gateway/run/nginx.pid")
 
@@ -206,6 +211,36 @@ def prove_every_clause(runner: Clone) -> None:
             *("DIP-2.3-TIME", "DIP-2.3-LOG-RETENTION"),
         }
     assert "24 hours" in runner.run(*shlex.split(explain)).output
+
+
+def carry_crls_over(runner: Clone) -> None:
+    """The runbook's way for a CA without an address: its CRL comes in by hand."""
+    (lines,) = blocks(section(RUNBOOK.read_text(), "## Without a way to the CA"))
+    inventory = runner.root / "inventories/nonprod"
+    trust = inventory / "group_vars/all/trust.yml"
+    head, issuers = trust.read_text().split("    issuers:")
+    trust.write_text(f"{head}    issuers:" + re.sub(r"crl_urls: .*", "crl_urls: []", issuers))
+    issuing = (inventory / "trust/issuing.pem").read_bytes()
+    pin = x509.load_pem_x509_certificate(issuing).fingerprint(hashes.SHA256()).hex()
+    cached = inventory / f".crl-cache/dip-nonprod/{pin[:16]}.crl"
+    cached.rename(runner.root / "issuing.crl")
+    alone = runner.run(*shlex.split(lines[-1]), expected=2)
+    assert "CRL" in alone.output
+    said = [runner.run(*shlex.split(line)) for line in lines]
+    assert "issuer=" in said[0].output
+    assert re.search(r"dip-nonprod\s+deployed", said[-1].output)
+
+
+def ask_again(runner: Clone) -> None:
+    """The runbook's words for a request that came to nothing, on a request that is open."""
+    ended, renewed = blocks(section(RUNBOOK.read_text(), "## A request came to nothing"))
+    kept = runner.root / "inventories/nonprod/certificates/dip-nonprod"
+    runner.run(*shlex.split(renewed[0]))
+    assert re.search(r"dip-nonprod\s+rejected", runner.run(*shlex.split(ended[0])).output)
+    assert runner.run(*shlex.split(ended[0])).changed == 0
+    assert re.search(r"dip-nonprod\s+requested", runner.run(*shlex.split(renewed[0])).output)
+    assert (kept / "2/outcome.yml").exists()
+    assert (kept / "2/request.csr").read_bytes() != (kept / "3/request.csr").read_bytes()
 
 
 def stop_gateway(pid_file: Path) -> None:
