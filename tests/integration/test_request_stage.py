@@ -22,8 +22,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def newest_version(lab: Lab) -> int:
+    """The key's newest version; other tests of this world may have made some before."""
+    with lab.client("auditor") as client:
+        key = client.read("transit-nonprod-tls/keys/dip-nonprod")
+    return int(key["latest_version"]) if key else 0
+
+
 def test_three_fresh_clones_without_a_merge_write_one_request(lab: Lab, tmp_path: Path) -> None:
     written = []
+    before = newest_version(lab)
     for night in ("monday", "tuesday", "wednesday"):
         runner = Clone(copy_of_the_repository(tmp_path / night))
         (runner.root / ".venv").symlink_to(sys.prefix)
@@ -42,7 +50,4 @@ def test_three_fresh_clones_without_a_merge_write_one_request(lab: Lab, tmp_path
         "dip-nonprod/1/submission.txt",
     }
     assert written[0] == written[1] == written[2]
-    with lab.client("auditor") as client:
-        key = client.read("transit-nonprod-tls/keys/dip-nonprod")
-    assert key is not None
-    assert key["latest_version"] == 1
+    assert newest_version(lab) == max(before, 1)
