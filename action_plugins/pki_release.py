@@ -19,9 +19,8 @@ from ansible.plugins.action import ActionBase
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
-from pki import acceptance, session
+from pki import acceptance, key_place, session
 from pki.errors import PkiError
-from pki.key_place import mount_of_version
 from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
 from pki.reply import Accepted
@@ -38,6 +37,7 @@ JUDGED_WITH = (
     "crl_cache_dir",
 )
 OPTIONAL = {
+    "groups": {},
     "actions": [],
     "crl_sets": [],
     "answers": {},
@@ -166,7 +166,8 @@ def judged(
 def _bundle(inputs: session.Inputs, name: str, files: VersionFiles, accepted: Accepted) -> Bundle:
     """What a host is sent of an accepted certificate, and where its key is released."""
     key_path = _key_path(inputs, files, name)
-    return ReleaseBundle.of(name, files.number, accepted, key_path).for_host()
+    entry = inputs.declared.certificates[name].entry
+    return ReleaseBundle.of(entry, files.number, accepted, key_path).for_host()
 
 
 def wrapped(
@@ -177,20 +178,22 @@ def wrapped(
 
     with keystores.vault(arguments["vault"], os.environ) as client:
         stores = keystores.Stores(client, inputs.policies)
-        return {
-            bundle["key_path"]: stores.at(
-                inputs.declared.certificates[bundle["certificate"]],
-                bundle["key_path"].split("/")[0],
-            )
-            .wrap(bundle["certificate"], bundle["version"], int(arguments["wrap_ttl"]))
-            .token
-            for bundle in bundles
-        }
+        ttl = int(arguments["wrap_ttl"])
+        return {bundle["key_path"]: _token(inputs, stores, bundle, ttl) for bundle in bundles}
+
+
+def _token(inputs: session.Inputs, stores: Any, bundle: Bundle, ttl: int) -> str:
+    mount, _, _, name, version = bundle["key_path"].split("/")
+    of_entry = inputs.declared.entries[bundle["certificate"]]
+    certificate = next(one for one in of_entry if one.key_name == name)
+    place = key_place.KeyPlace(key_place.TRANSIT, mount, name)
+    token: str = stores.at(certificate, place).wrap(name, int(version), ttl).token
+    return token
 
 
 def _key_path(inputs: session.Inputs, files: VersionFiles, name: str) -> str:
-    mount = mount_of_version(inputs.declared.certificates[name], files)
-    return f"{mount}/export/signing-key/{name}/{files.number}"
+    place = key_place.of_version(inputs.declared.certificates[name], files)
+    return f"{place.mount}/export/signing-key/{place.name}/{files.number}"
 
 
 def _actions_of_host(actions: Any, task_vars: dict[str, Any]) -> list[dict[str, Any]]:

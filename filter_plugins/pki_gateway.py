@@ -59,6 +59,7 @@ def _sources(declared: Mapping[str, Any], places: Mapping[str, str]) -> Any:
         certificates=declared["certificates"],
         trust=declared["trust"],
         policies=policies,
+        groups=declared.get("groups"),
     )
     roots = gateway.Roots(
         release=str(places["release_root"]),

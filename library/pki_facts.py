@@ -44,6 +44,10 @@ options:
   evidence:
     description: The inventory's evidence file, as it is written; none when it is left out.
     type: raw
+  groups:
+    description: The hosts of each group, as in C(groups); for entries with C(per_host).
+    type: dict
+    default: {}
   policy_dir:
     description: Directory of the policy files and their schema, on the controller.
     type: path

@@ -39,6 +39,10 @@ options:
     description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
     type: dict
     required: true
+  groups:
+    description: The hosts of each group, as in C(groups); for entries with C(per_host).
+    type: dict
+    default: {}
   policy_dir:
     description: Directory of the policy files and their schema, on the controller.
     type: path

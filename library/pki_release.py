@@ -53,6 +53,10 @@ options:
     description: The pinned CA files. Read by the action.
     type: dict
     default: {}
+  groups:
+    description: The hosts of each group, as in C(groups); for entries with C(per_host).
+    type: dict
+    default: {}
   policy_dir:
     description: Directory of the policies, on the controller. Read by the action.
     type: str
@@ -186,6 +190,7 @@ SPEC = {
     "organisations": {"type": "dict", "default": {}},
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "trust": {"type": "dict", "default": {}},
+    "groups": {"type": "dict", "default": {}},
     "policy_dir": {"type": "str"},
     "base_dir": {"type": "str"},
     "certificates_dir": {"type": "str"},

@@ -158,12 +158,11 @@ def _egress(raw: object, sources: Sources, root: str, where: str) -> dict[str, A
 
 
 def _common(entry: Mapping[str, Any], sources: Sources, root: str, where: str) -> dict[str, Any]:
-    certificate = _known(
-        entry["certificate"], sources.declared.certificates, f"{where}.certificate"
-    )
+    entries = sources.declared.entries
+    certificate = _known(entry["certificate"], entries, f"{where}.certificate")
     trust = _known(entry["trust"], sources.trust, f"{where}.trust")
     address, port = _endpoint(str(entry["listen"]), f"{where}.listen")
-    if sources.declared.certificates[certificate].environment_class != (
+    if entries[certificate][0].environment_class != (
         sources.declared.trust[trust].environment_class
     ):
         raise _error(
@@ -224,7 +223,8 @@ def _profile_of(
     entries: Sequence[Mapping[str, Any]], sources: Sources, where: str
 ) -> dict[str, Any]:
     """The policy's numbers. One process has one profile, so policies must agree."""
-    used = {sources.declared.certificates[item["certificate"]].policy for item in entries}
+    known = sources.declared.entries
+    used = {known[item["certificate"]][0].policy for item in entries}
     profiles = [_profile(sources.policies[policy]) for policy in sorted(used)]
     if any(profile != profiles[0] for profile in profiles):
         raise _error(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import csr, keystores, public_state, revocation, session
+from . import csr, key_place, keystores, public_state, revocation, session
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
-from .key_place import declared_mount, mount_of_version
+from .key_place import KeyPlace
 from .lifecycle import Asked, Intent, KeyVersion, Limits, Observed, Version, Wanted
 from .plan import CertificatePlan, plan
 from .public_state import VersionFiles
@@ -51,10 +51,20 @@ def plans(
             versions=with_word(
                 _versions(inputs, name, parsed[certificate.trust]), asked.get(name), inputs.now
             ),
-            served=served.get(name, {}),
+            served=_served(certificate, served),
         )
-        results.append(plan(wanted(certificate), observed, limits(inputs, name), inputs.now))
+        results.append(
+            plan(wanted(inputs, certificate), observed, limits(inputs, name), inputs.now)
+        )
     return tuple(results)
+
+
+def _served(certificate: Certificate, served: Served) -> Mapping[str, str | None]:
+    """What hosts were seen to serve: of a host's own certificate that host alone."""
+    hosts = served.get(certificate.entry, {})
+    if not certificate.host:
+        return hosts
+    return {host: serial for host, serial in hosts.items() if host == certificate.host}
 
 
 def _versions(
@@ -94,8 +104,10 @@ def _revoked_at(
     return next((answer.when for answer in answers if answer.verdict == "revoked"), None)
 
 
-def wanted(certificate: Certificate) -> Wanted:
+def wanted(inputs: session.Inputs, certificate: Certificate) -> Wanted:
     """A declared certificate as the plan wants it."""
+    makes_it = certificate.store != key_place.EXTERNAL
+    policy = inputs.policies[certificate.policy]
     return Wanted(
         name=certificate.name,
         intent=Intent(
@@ -103,8 +115,12 @@ def wanted(certificate: Certificate) -> Wanted:
             certificate.subject,
             certificate.purposes,
             certificate.policy,
+            certificate.san,
+            certificate.store,
+            keystores.key_type(policy) if makes_it else "",
         ),
         hosts=certificate.hosts,
+        store=certificate.store,
     )
 
 
@@ -129,7 +145,7 @@ def keys(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int
 class Stored:
     """One key version, and where it is."""
 
-    mount: str
+    place: KeyPlace
     record: KeyRecord
     version: StoredVersion
 
@@ -142,8 +158,8 @@ class Stored:
         """What the store tells, as plain JSON; nothing in it is secret."""
         key = serialization.load_der_public_key(self.version.spki_der)
         return {
-            "store": "transit",
-            "mount": self.mount,
+            "store": self.place.store,
+            "mount": self.place.mount,
             "algorithm": csr.key_algorithm(key),
             "bits": csr.key_bits(key),
             "exportable": self.record.exportable,
@@ -171,18 +187,19 @@ def stored(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[i
 
     A version with a request is looked up where its request says its key is.
     """
-    known: dict[str, frozenset[str]] = {}
+    known: dict[KeyPlace, frozenset[str]] = {}
     found: dict[str, dict[int, Stored]] = {}
     for name, certificate in inputs.declared.certificates.items():
         files = {item.number: item for item in public_state.scan(inputs.certificates_dir, name)}
-        places = {number: mount_of_version(certificate, item) for number, item in files.items()}
+        places = {number: key_place.of_version(certificate, one) for number, one in files.items()}
         versions = found.setdefault(name, {})
-        for mount in dict.fromkeys([declared_mount(certificate), *places.values()]):
-            store = stores.at(certificate, mount)
-            if mount not in known:
-                known[mount] = store.names()
-            record = store.describe(name) if name in known[mount] else None
+        today = key_place.declared(certificate)
+        for place in dict.fromkeys([today, *places.values()]):
+            store, listed = stores.at(certificate, place), replace(place, name="")
+            if listed not in known:
+                known[listed] = store.names()
+            record = store.describe(place.name) if place.name in known[listed] else None
             for number, version in record.versions.items() if record else ():
-                if record and places.get(number, declared_mount(certificate)) == mount:
-                    versions[number] = Stored(mount, record, version)
+                if record and places.get(number, today) == place:
+                    versions[number] = Stored(place, record, version)
     return found

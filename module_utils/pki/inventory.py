@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from . import names
@@ -29,10 +29,18 @@ from .inventory_organisations import owner as owner_of
 from .policy import Policy
 
 PURPOSES = ("mtls", "signing")
-STORES = ("transit",)
-DELIVERIES = ("wrapped",)
+#: Where a certificate's key is made and kept, and how a key of each store reaches a gateway.
+DELIVERIES: Mapping[str, tuple[str, ...]] = {
+    "transit": ("wrapped", "pull"),
+    "host": ("local",),
+    "external": ("upload",),
+}
+STORES = tuple(DELIVERIES)
+SAN_MODES = ("none", "cn", "list")
 
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+# A host that has a certificate of its own: its name is a directory and part of a key's name.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}")
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
@@ -60,7 +68,13 @@ class TrustSet:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One declared certificate with everything policy and organisation add to it."""
+    """One certificate with everything policy and organisation add to its entry.
+
+    An entry with ``per_host`` stands for as many certificates as hosts. ``name`` tells them
+    apart and is the directory of their versions (``<entry>/<host>``); ``entry`` is the name
+    that was declared, by which gateways and directories on hosts go; ``host`` is empty for a
+    certificate that all hosts share. ``san`` are the DNS names the request asks for.
+    """
 
     name: str
     organisation: Organisation
@@ -77,6 +91,19 @@ class Certificate:
     domain: str = ""
     owner: Owner | None = None
     domain_txt: str = ""
+    host: str = ""
+    san: tuple[str, ...] = ()
+    encrypted: bool = False
+
+    @property
+    def entry(self) -> str:
+        """The declared name, whatever the host."""
+        return self.name.partition("/")[0]
+
+    @property
+    def key_name(self) -> str:
+        """The key's name in a store: no entry has an underscore, so the first one parts it."""
+        return f"{self.entry}_{self.host}" if self.host else self.entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +113,18 @@ class Declared:
     organisations: Mapping[str, Organisation]
     certificates: Mapping[str, Certificate]
     trust: Mapping[str, TrustSet]
+
+    @property
+    def entries(self) -> Mapping[str, tuple[Certificate, ...]]:
+        """The certificates of each declared entry: one, or one a host."""
+        found: dict[str, list[Certificate]] = {}
+        for certificate in self.certificates.values():
+            found.setdefault(certificate.entry, []).append(certificate)
+        return {entry: tuple(each) for entry, each in found.items()}
+
+    def of_host(self, entry: str, host: str) -> Certificate | None:
+        """The certificate of an entry that a host has: its own, or the one that all share."""
+        return self.certificates.get(f"{entry}/{host}") or self.certificates.get(entry)
 
 
 def policy_names(certificates: object) -> set[str]:
@@ -100,8 +139,12 @@ def load(
     certificates: object,
     trust: object,
     policies: Mapping[str, Policy],
+    groups: Mapping[str, Iterable[str]] | None = None,
 ) -> Declared:
-    """The declared inventory; PkiError INVENTORY with one block per broken entry."""
+    """The declared inventory; PkiError INVENTORY with one block per broken entry.
+
+    ``groups`` are the hosts of each group, for entries with ``per_host``.
+    """
     problems = [
         *unfilled(organisations, "organisations.yml: organisations"),
         *unfilled(certificates, "certificates.yml: certificates"),
@@ -122,15 +165,18 @@ def load(
     _one_trust_set_each(known_trust.values(), problems)
     raise_all(problems)  # certificates refer to both maps: their own errors would only repeat these
     known_certificates: dict[str, Certificate] = {}
+    names_taken: set[str] = set()
     for index, raw in enumerate(_items(certificates, "certificates.yml", problems)):
         entry = _try(problems, _certificate, index, raw, known_organisations, known_trust, policies)
         if entry is None:
             continue
-        if entry.name in known_certificates:
+        if entry.name in names_taken:
             where = f"{certificate_place(index, entry.name)}.name"
             wanted = "a name of its own"
             problems.append(error(where, "two certificates have this name", entry.name, wanted))
-        known_certificates[entry.name] = entry
+        names_taken.add(entry.name)
+        for certificate in _try(problems, _of_hosts, index, raw, entry, groups) or ():
+            known_certificates[certificate.name] = certificate
     raise_all(problems)
     return Declared(known_organisations, known_certificates, known_trust)
 
@@ -229,7 +275,7 @@ def _one_trust_set_each(sets: Iterable[TrustSet], problems: list[PkiError]) -> N
 
 
 _REQUIRED = ("name", "policy", "environment", "domain", "purposes", "key", "hosts")
-_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt")
+_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt", "san", "per_host")
 
 
 def _certificate(
@@ -256,7 +302,7 @@ def _certificate(
     purposes = _purposes(entry["purposes"], where)
     domain = text(entry, "domain", where)
     common_name = _common_name(environment.cn_prefix, domain, where)
-    key = mapping(entry["key"], f"{where}.key", ("store", "delivery"), ("store", "delivery"))
+    store, delivery, encrypted = _key(entry["key"], f"{where}.key")
     return Certificate(
         name=name,
         organisation=organisation,
@@ -266,13 +312,80 @@ def _certificate(
         common_name=common_name,
         subject=organisation.subject,
         purposes=purposes,
-        store=choice(key, "store", f"{where}.key", STORES),
-        delivery=choice(key, "delivery", f"{where}.key", DELIVERIES),
+        store=store,
+        delivery=delivery,
         hosts=text(entry, "hosts", where),
         trust=_trust_of(policy.name, environment.environment_class, where, trust),
         domain=domain,
         owner=owner_of(entry, where) or organisation.owner,
         domain_txt=text(entry, "domain_txt", where) if "domain_txt" in entry else "",
+        san=_san(entry.get("san", "none"), common_name, f"{where}.san"),
+        encrypted=encrypted,
+    )
+
+
+def _key(raw: object, where: str) -> tuple[str, str, bool]:
+    """Store, delivery, and whether the key is kept encrypted until it is deployed."""
+    entry = mapping(raw, where, ("store", "delivery", "encrypted"), ("store",))
+    store = choice(entry, "store", where, STORES)
+    ways = DELIVERIES[store]
+    delivery = choice({"delivery": ways[0], **entry}, "delivery", where, ways)
+    encrypted = entry.get("encrypted", False)
+    if not isinstance(encrypted, bool) or (encrypted and store != "host"):
+        wanted = "true or false, and true for keys of hosts only"
+        raise error(f"{where}.encrypted", "the option is not usable", encrypted, wanted)
+    return store, delivery, encrypted
+
+
+def _san(raw: object, common_name: str, where: str) -> tuple[str, ...]:
+    """The names a request asks for: ``none``, ``cn``, or a list of host names."""
+    if raw == "none":
+        return ()
+    if raw == "cn":
+        return (common_name,)
+    if not isinstance(raw, list) or not raw or len(set(map(str, raw))) != len(raw):
+        raise error(where, "the names are not usable", raw, "none, cn, or a list of host names")
+    return tuple(_dns_name(str(item), f"{where}[{at}]") for at, item in enumerate(raw))
+
+
+def _dns_name(name: str, where: str) -> str:
+    try:
+        return names.check_domain(name, f"group_vars/all/{where}")
+    except PkiError as exc:
+        raise error(where, exc.message, exc.found, exc.expected, exc.next_step) from exc
+
+
+def _of_hosts(
+    index: int,
+    raw: Mapping[str, Any],
+    entry: Certificate,
+    groups: Mapping[str, Iterable[str]] | None,
+) -> tuple[Certificate, ...]:
+    """The certificates an entry stands for: itself, or one for each of its hosts."""
+    where, per_host = certificate_place(index, entry.name), raw.get("per_host", False)
+    if not isinstance(per_host, bool):
+        raise error(f"{where}.per_host", "the option is not usable", per_host, "true or false")
+    if not per_host:
+        if entry.store == "host":
+            found = "one certificate for all hosts"
+            wanted = "per_host: true, as each host makes a key that never leaves it"
+            raise error(f"{where}.per_host", "hosts cannot share a key of their own", found, wanted)
+        return (entry,)
+    known = groups or {}
+    hosts = [str(host) for host in known.get(entry.hosts, ())] or (
+        [entry.hosts] if entry.hosts in {str(h) for g in known.values() for h in g} else []
+    )
+    odd = [host for host in hosts if not _HOST.fullmatch(host) or host.isdecimal()]
+    if odd or not hosts:
+        raise error(
+            f"{where}.hosts",
+            "it is not known which hosts these are" if not hosts else "a host's name is unusable",
+            entry.hosts if not hosts else ", ".join(odd),
+            "a group of hosts, each named by letters, digits, _ - and ., and not by digits alone",
+        )
+    return tuple(
+        replace(entry, name=f"{entry.name}/{host}", hosts=host, host=host)
+        for host in sorted(set(hosts))
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The key stores of a run: one login, one store object per mount.
+"""The key stores of a run: one login, one store object per place.
 
 Apart from :mod:`.session`, so that what needs no keys does not load an HTTP client.
 """
@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from . import key_place
 from .inventory import Certificate
-from .key_place import declared_mount
+from .key_place import KeyPlace
 from .policy import Policy
-from .stores.base import KeyStore
+from .stores.base import KeyRecord, KeyStore
+from .stores.external import ExternalStore
+from .stores.host import HostStore
 from .stores.transit import TransitStore, mount_for
 from .vault import Client
 from .vault_settings import Settings
@@ -30,27 +33,53 @@ def vault(options: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Cl
 
 
 class Stores:
-    """The key stores that certificates live in, one object per mount and run."""
+    """The key stores that certificates live in, one object per place and run.
 
-    def __init__(self, client: Client, policies: Mapping[str, Policy]) -> None:
+    ``on_hosts`` is what hosts told of the keys they keep, by the key's name; None for a run
+    that did not ask them.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        policies: Mapping[str, Policy],
+        on_hosts: Mapping[str, KeyRecord | None] | None = None,
+    ) -> None:
         self._client = client
         self._policies = policies
-        self._by_mount: dict[str, KeyStore] = {}
+        self._on_hosts = on_hosts or {}
+        self._by_place: dict[tuple[str, str], KeyStore] = {}
 
     def of(self, certificate: Certificate) -> KeyStore:
         """The store in which a certificate's next key is made."""
-        return self.at(certificate, declared_mount(certificate))
+        return self.at(certificate, key_place.declared(certificate))
 
-    def at(self, certificate: Certificate, mount: str) -> KeyStore:
-        """The store of one mount, with the kind of keys the certificate's policy wants."""
-        if mount not in self._by_mount:
-            self._by_mount[mount] = TransitStore(
-                self._client,
-                mount,
-                key_type=key_type(self._policies[certificate.policy]),
-                exportable=mount == mount_for(certificate.environment_class, ("mtls",)),
-            )
-        return self._by_mount[mount]
+    def at(self, certificate: Certificate, place: KeyPlace) -> KeyStore:
+        """The store of a place, with the kind of keys the certificate's policy wants."""
+        kind = key_type(self._policies[certificate.policy])
+        where = (f"{place.store} {place.mount}", kind)
+        if where not in self._by_place:
+            self._by_place[where] = self._store(certificate, place, kind)
+        return self._by_place[where]
+
+    def _store(self, certificate: Certificate, place: KeyPlace, kind: str) -> KeyStore:
+        if place.store == key_place.HOST:
+            return HostStore(self._on_hosts)
+        if place.store == key_place.EXTERNAL:
+            return ExternalStore()
+        return TransitStore(
+            self._client,
+            place.mount,
+            key_type=kind,
+            exportable=place.mount == mount_for(certificate.environment_class, ("mtls",)),
+        )
+
+    def known(self, certificate: Certificate, place: KeyPlace) -> bool:
+        """Whether it can be told which keys there are: a host may not have answered, and
+        nobody but its user knows those of a device."""
+        if place.store == key_place.HOST:
+            return place.name in self._on_hosts
+        return place.store == key_place.TRANSIT
 
 
 def key_type(policy: Policy) -> str:

@@ -60,12 +60,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What determines a request: name, vetted subject, purposes and policy."""
+    """What determines a request: names, vetted subject, purposes, policy and key.
+
+    ``store`` is where the key is made ("transit", "host", "external"), ``key_type`` what it
+    is ("rsa-4096"). Either is empty where nothing is said of it, and then it is not compared.
+    """
 
     common_name: str
     subject: Mapping[str, str]
     purposes: frozenset[str]
     policy: str
+    san: tuple[str, ...] = ()
+    store: str = ""
+    key_type: str = ""
 
     def difference(self, other: Intent) -> tuple[str, ...]:
         """Sentences for each field in which ``other`` (newer) differs from this one."""
@@ -81,6 +88,13 @@ class Intent:
             lines.append(f"purposes {before} -> {after}")
         if self.policy != other.policy:
             lines.append(f"policy {self.policy} -> {other.policy}")
+        if sorted(self.san) != sorted(other.san):
+            before, after = ", ".join(self.san), ", ".join(other.san)
+            lines.append(f"alternative names {before or 'none'} -> {after or 'none'}")
+        if self.store and other.store and self.store != other.store:
+            lines.append(f"key kept in {self.store} -> {other.store}")
+        if self.key_type and other.key_type and self.key_type != other.key_type:
+            lines.append(f"key {self.key_type} -> {other.key_type}")
         return tuple(lines)
 
 
@@ -150,22 +164,26 @@ class KeyVersion:
 class Observed:
     """Everything gathered about one certificate.
 
-    ``keys`` are the store's versions; ``served`` maps each host to the serial its gateway
-    presents, with None for a host that was asked and did not answer; empty when nobody asked.
+    ``keys`` are the store's versions; not ``keys_known`` when the store could not be asked: a
+    host that did not answer, or a device of which nobody but its user knows. ``served`` maps
+    each host to the serial its gateway presents, with None for a host that was asked and did
+    not answer; empty when nobody asked.
     """
 
     keys: Mapping[int, KeyVersion] = field(default_factory=dict)
     versions: tuple[Version, ...] = ()
     served: Mapping[str, str | None] = field(default_factory=dict)
+    keys_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the inventory declares of one certificate."""
+    """What the inventory declares of one certificate; ``store`` is where its keys are made."""
 
     name: str
     intent: Intent
     hosts: str
+    store: str = "transit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
     for entry in base.iterdir():
         if entry.name.startswith("."):
             continue
+        if _of_a_host(entry):
+            continue
         if not (entry.is_dir() and not entry.is_symlink() and _is_version(entry.name)):
             raise PkiError(
                 f"{name}: {entry.name} is not a version directory",
@@ -113,10 +115,27 @@ def scan_every(directory: str | Path) -> dict[str, tuple[VersionFiles, ...]]:
 
 
 def _names(directory: Path) -> list[str]:
+    """Every entry's directory, and those of the hosts that have versions of their own."""
     try:
-        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
+        found = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
+        hosts = [
+            f"{entry.name}/{host.name}"
+            for entry in found
+            if entry.is_dir() and not entry.is_symlink()
+            for host in sorted(entry.iterdir())
+            if _of_a_host(host)
+        ]
     except OSError:
         return []
+    return [*(entry.name for entry in found), *hosts]
+
+
+def _of_a_host(path: Path) -> bool:
+    """Whether a directory has the versions of one host, which ``<entry>/<host>`` names."""
+    if _is_version(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    return bool(inside) and all(_is_version(entry.name) and entry.is_dir() for entry in inside)
 
 
 def _no_gap(base: Path, numbers: list[int]) -> None:
@@ -230,7 +249,25 @@ def intent(record: Mapping[str, Any], path: Path) -> Intent:
         subject={str(key): str(value) for key, value in subject.items()},
         purposes=frozenset(str(item) for item in purposes),
         policy=str(_field(record, "policy", path)),
+        san=_san(record, path),
+        **_key_words(record),
     )
+
+
+def _san(record: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    value = record.get("san", [])
+    if not isinstance(value, list):
+        raise _unusable(path, f"san: {type(value).__name__}", "a list as san")
+    return tuple(str(item) for item in value)
+
+
+def _key_words(record: Mapping[str, Any]) -> dict[str, str]:
+    """Store and type of the key. What was imported or supplied is as it is: no type is wanted."""
+    key = record.get("key")
+    told = key if isinstance(key, Mapping) else {}
+    store = str(told.get("store", ""))
+    as_is = bool(told.get("imported")) or store == "external"
+    return {"store": store, "key_type": "" if as_is else str(told.get("type", ""))}
 
 
 def _accepted(files: VersionFiles, revoked_at: datetime | None) -> Accepted | None:

@@ -14,12 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import csr, policy, public_state, request_facts, submission
+from . import csr, key_place, policy, public_state, request_facts, submission
 from .errors import PkiError
 from .expectation import Expectation, History
 from .inventory import Certificate
 from .key_hygiene import Limits
-from .key_place import declared_mount
 from .policy import Policy
 from .request_facts import Beside
 from .stores.base import KeyRecord, KeyStore
@@ -52,8 +51,8 @@ def build(
     ``history`` is what is known of all other requests, and of keys that must never be used again.
     """
     _never_asked_for(certificate, record, version, history)
-    key = store.signing_key(certificate.name, version)
-    request = csr.build(key, certificate.common_name, certificate.subject)
+    key = store.signing_key(certificate.key_name, version)
+    request = csr.build(key, certificate.common_name, certificate.subject, certificate.san)
     described = _record(certificate, record, version, request)
     text = submission.text(certificate, described, request)
     _judge(certificate, rules, request, described, text, history.compromised)
@@ -85,7 +84,7 @@ def _never_asked_for(
         rule="REQUEST-KEY",
         found=f"public key {digest} in {history.keys[digest]}",
         expected="a key that no other request has: the same request is never offered twice",
-        where=f"{declared_mount(certificate)}/keys/{certificate.name}",
+        where=str(key_place.declared(certificate)),
         next_step="find out who put this key there; have the store make a new version of it, "
         "and record this one as withdrawn",
     )
@@ -129,7 +128,7 @@ def _judge(
 def _record(
     certificate: Certificate, record: KeyRecord, version: int, request: bytes
 ) -> dict[str, Any]:
-    key = record.versions[version]
+    key, place = record.versions[version], key_place.declared(certificate)
     return {
         "schema": public_state.SCHEMA,
         "certificate": certificate.name,
@@ -139,13 +138,15 @@ def _record(
         "environment": certificate.environment,
         "common_name": certificate.common_name,
         "subject": {name: certificate.subject[name] for name in ("O", "L", "ST", "C")},
+        **({"san": list(certificate.san)} if certificate.san else {}),
         "purposes": sorted(certificate.purposes),
         "key": {
-            "store": certificate.store,
-            "mount": declared_mount(certificate),
-            "name": certificate.name,
+            "store": place.store,
+            **({"mount": place.mount} if place.mount else {}),
+            "name": place.name,
             "version": version,
             "type": record.type,
+            **({"imported": True} if record.imported else {}),
             "spki_sha256": sha256(key.spki_der).hexdigest(),
         },
         "created": public_state.iso(key.created),

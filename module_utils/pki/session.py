@@ -76,6 +76,7 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
         certificates=params["certificates"],
         trust=params["trust"],
         policies=policies,
+        groups=params.get("groups") or None,
     )
     if judged:
         declarations.refuse(declared, policies, moment.date())

@@ -8,6 +8,7 @@ INVENTORY = {
     "organisations": {"type": "dict", "required": True},
     "certificates": {"type": "list", "elements": "dict", "required": True},
     "trust": {"type": "dict", "required": True},
+    "groups": {"type": "dict", "default": {}},
     "policy_dir": {"type": "path", "required": True},
     "base_dir": {"type": "path", "required": True},
     "crl_cache_dir": {"type": "path", "required": True},

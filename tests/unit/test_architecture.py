@@ -74,6 +74,8 @@ FLOORS = (
     (
         "stores.base",
         "stores.transit",
+        "stores.host",
+        "stores.external",
         "stores",
         "inventory",
         "ocsp_response",

@@ -170,12 +170,15 @@ def test_the_renewal_window_is_the_policys(world: World) -> None:
 
 
 def test_what_is_wanted_is_the_declaration(world: World) -> None:
-    declared = world.inputs().declared.certificates[NAME]
-    found = gather.wanted(declared)
+    inputs = world.inputs()
+    found = gather.wanted(inputs, inputs.declared.certificates[NAME])
     assert (found.name, found.hosts) == (NAME, "gateways")
     assert found.intent.common_name == CN
     assert found.intent.purposes == {"mtls", "signing"}
     assert found.intent.policy == "mhhs-dip"
+    assert (found.store, found.intent.store, found.intent.key_type) == (
+        "transit", "transit", "rsa-4096",
+    )  # fmt: skip
 
 
 class Store:
@@ -206,8 +209,8 @@ class Stores:
     def __init__(self, *names: str) -> None:
         self.tls, self.signing = Store(*names), Store()
 
-    def at(self, certificate: Certificate, mount: str) -> Store:
-        return self.tls if mount == "transit-nonprod-tls" else self.signing
+    def at(self, certificate: Certificate, place: key_place.KeyPlace) -> Store:
+        return self.tls if place.mount == "transit-nonprod-tls" else self.signing
 
 
 def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) -> None:
@@ -233,8 +236,8 @@ def test_a_version_keeps_its_place_when_the_purposes_are_edited(world: World) ->
     assert stores.tls.asked[NAME] == stores.signing.asked[NAME] == 1
     (files,) = public_state.scan(inputs.certificates_dir, NAME)
     certificate = inputs.declared.certificates[NAME]
-    assert key_place.mount_of_version(certificate, files) == "transit-nonprod-tls"
-    assert key_place.mount_of_version(certificate, None) == "transit-nonprod-signing"
+    assert key_place.of_version(certificate, files).mount == "transit-nonprod-tls"
+    assert key_place.of_version(certificate, None).mount == "transit-nonprod-signing"
 
 
 @pytest.mark.parametrize("mount", ["transit-prod-tls", "pki-root", "", "transit-nonprod-tls/../x"])

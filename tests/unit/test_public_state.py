@@ -260,7 +260,7 @@ def test_a_request_is_seen_with_its_intent_key_and_date(world: World) -> None:
     version = observed(world)
     assert version.requested is not None
     assert version.requested.intent == Intent(
-        CN, SUBJECT, frozenset({"mtls", "signing"}), "mhhs-dip"
+        CN, SUBJECT, frozenset({"mtls", "signing"}), "mhhs-dip", store="transit"
     )
     assert version.requested.spki_sha256 == spki("leaf")
     assert version.requested.created == datetime(2026, 11, 1, 8, tzinfo=UTC)

@@ -222,9 +222,9 @@ def test_a_subject_that_does_not_arrive_in_the_request_is_refused(
     vetted = world.inputs().declared.certificates[NAME].subject
     faulty = csr.build
 
-    def build_wrongly(key: Any, cn: str, subject: Any) -> bytes:
+    def build_wrongly(key: Any, cn: str, subject: Any, san: Any) -> bytes:
         assert subject == vetted
-        return faulty(key, cn, {**subject, "O": "Example Energy"})
+        return faulty(key, cn, {**subject, "O": "Example Energy"}, san)
 
     monkeypatch.setattr(csr, "build", build_wrongly)
     with pytest.raises(PkiError) as caught:

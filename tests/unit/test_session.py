@@ -124,8 +124,8 @@ def test_a_certificate_for_tls_has_an_exportable_key_and_one_for_signing_has_not
     )
     inputs = world.inputs()
     tls, sign = (inputs.declared.certificates[name] for name in (NAME, "dip-sign"))
-    assert key_place.declared_mount(tls) == "transit-nonprod-tls"
-    assert key_place.declared_mount(sign) == "transit-nonprod-signing"
+    assert key_place.declared(tls).mount == "transit-nonprod-tls"
+    assert key_place.declared(sign).mount == "transit-nonprod-signing"
     stores: Any = keystores.Stores(client(), inputs.policies)
     assert stores.of(tls) is stores.of(tls)
     assert stores.of(tls) is not stores.of(sign)

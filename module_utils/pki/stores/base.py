@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ..errors import PkiError
 from ..wrapping import WrapInfo
 
 
@@ -48,11 +49,19 @@ class KeyRecord:
     imported: bool = False
 
 
+def cannot(what: str, *, found: str, expected: str, where: str, next_step: str) -> PkiError:
+    """The error of a store that has no such thing to offer (rule KEY-OPERATION)."""
+    return PkiError(
+        what, rule="KEY-OPERATION", found=found, expected=expected, where=where, next_step=next_step
+    )
+
+
 class KeyStore(Protocol):
     """A place where keys are born and stay.
 
-    Every method raises ``PkiError``; a store that cannot do one of these things says
-    so in words (rule KEY-OPERATION) and does nothing.
+    ``name`` is always the key's name in the store (``Certificate.key_name``). Every method
+    raises ``PkiError``; a store that cannot do one of these things says so in words (rule
+    KEY-OPERATION) and does nothing.
     """
 
     def names(self) -> frozenset[str]:
@@ -60,7 +69,7 @@ class KeyStore(Protocol):
         ...
 
     def describe(self, name: str) -> KeyRecord | None:
-        """A key as it is, None when there is none."""
+        """A key as it is, with the public halves of its versions; None when there is none."""
         ...
 
     def ensure(self, name: str, version: int) -> KeyRecord:
@@ -77,4 +86,15 @@ class KeyStore(Protocol):
 
     def wrap(self, name: str, version: int, ttl: int) -> WrapInfo:
         """A single-use token for the private half that lives ``ttl`` seconds."""
+        ...
+
+    def retire(
+        self, name: str, keep: int, *, destroy: bool = False, check: bool = False
+    ) -> tuple[str, ...]:
+        """End the use of every version below ``keep``, which stays the oldest usable one.
+
+        Withdrawn versions neither sign nor are released, and can be brought back; destroyed
+        ones are gone for good. Returns what was done, or with ``check`` would be, one sentence
+        a step; nothing when it was done before.
+        """
         ...

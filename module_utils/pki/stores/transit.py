@@ -27,6 +27,8 @@ from .base import KeyRecord, KeyVersion
 DEFAULT_TYPE = "rsa-4096"
 # Transit's own rule for names, without the letters beyond ASCII it also takes.
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+# Both: the engine releases by the first and signs by the second.
+BOUNDS = ("min_decryption_version", "min_encryption_version")
 DIGESTS = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
 # Standby nodes answer reads themselves and lag behind by about a tenth of a second.
 CATCH_UP_SECONDS = 1.0
@@ -158,6 +160,38 @@ class TransitStore:
 
     def wrap(self, name: str, version: int, ttl: int) -> WrapInfo:
         return self._client.wrap(self.release_path(name, version), ttl)
+
+    def retire(
+        self, name: str, keep: int, *, destroy: bool = False, check: bool = False
+    ) -> tuple[str, ...]:
+        """As :class:`.base.KeyStore`; needs a role that may write ``config`` and ``trim``."""
+        path, wanted = self._key_path(name), self._version(name, keep)
+        data = self._client.read(path)
+        if data is None or _latest(data) < wanted:
+            raise self._nothing_to_keep(name, wanted, data)
+        done = []
+        bounds = [int(data.get(bound) or 0) for bound in BOUNDS]
+        if min(bounds) < wanted and wanted > 1:
+            done.append(f"{path}: versions below {wanted} neither sign nor are released any more")
+            body = {"min_decryption_version": wanted, "min_encryption_version": wanted}
+            if not check:
+                self._client.write(f"{path}/config", body, idempotent=True)
+        if destroy and int(data.get("min_available_version") or 0) < wanted and wanted > 1:
+            done.append(f"{path}: versions below {wanted} are destroyed for good")
+            if not check:
+                trimmed = {"min_available_version": wanted}
+                self._client.write(f"{path}/trim", trimmed, idempotent=True)
+        return tuple(done)
+
+    def _nothing_to_keep(self, name: str, keep: int, data: Mapping[str, Any] | None) -> PkiError:
+        return PkiError(
+            f"{name}: version {keep}, which is to stay, is not there",
+            rule="KEY-VERSION",
+            found="no key" if data is None else f"version {_latest(data)} as the newest",
+            expected=f"version {keep} or a newer one",
+            where=self._key_path(name),
+            next_step="nothing was retired: find out which version is in service first",
+        )
 
     # Steps
 
