@@ -127,10 +127,23 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """The end of an old version: when, and what became of its key.
+
+    ``key`` is ``withdrawn`` (an operator can bring it back), ``destroyed`` (nobody can), or
+    ``kept`` where its store leaves that to a person.
+    """
+
+    at: datetime
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """What is known of one key version from the files beside the inventory.
 
     A version may be nothing but ``asked`` for: then no key or request of it exists yet.
+    ``compromised`` is who says that its key is, empty when nobody does.
     """
 
     number: int
@@ -140,6 +153,8 @@ class Version:
     outcome: str | None = None
     outcome_at: datetime | None = None
     asked: Asked | None = None
+    retired: Retired | None = None
+    compromised: str = ""
 
     @property
     def settled(self) -> bool:

@@ -4,8 +4,9 @@
 ``<certificates_dir>/<name>/<version>/`` holds ``request.csr request.yml submission.txt``,
 then ``reply.*`` from a person, then ``certificate.pem chain.pem accepted.yml`` from us, or
 ``outcome.yml`` for a request that was rejected or withdrawn. ``asked.yml`` is a person's word
-for a request that no run makes by itself, and may be there alone. This file is the edge that
-reads and writes them; it judges nothing.
+for a request that no run makes by itself, and may be there alone. ``retired.yml`` says that an
+old version was withdrawn, ``revocation.txt`` beside it what a person does about its certificate.
+This file is the edge that reads and writes them; it judges nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from typing import Any
 
 from . import plain_files, records
 from .errors import PkiError
-from .lifecycle import Accepted, Asked, Intent, Requested, Version
+from .lifecycle import Accepted, Asked, Intent, Requested, Retired, Version
 from .records import dump as dump
 
 SCHEMA = 1
 OUTCOMES = ("rejected", "withdrawn")
+#: What became of a retired version's key.
+KEY_ENDS = ("withdrawn", "destroyed", "kept")
+#: What retired.yml says, and what it may say besides.
+RETIRED_FIELDS = ("schema", "certificate", "version", "date", "reason", "key", "superseded_by")
+RETIRED_MORE = ("by", "early", "destroyed_at")
 MAXIMUM_BYTES = 1_048_576
 
 
@@ -44,6 +50,7 @@ class VersionFiles:
     accepted_record: Mapping[str, Any] | None
     outcome_record: Mapping[str, Any] | None
     asked_record: Mapping[str, Any] | None = None
+    retired_record: Mapping[str, Any] | None = None
 
     @property
     def only_asked(self) -> bool:
@@ -170,6 +177,7 @@ def _read_version(path: Path) -> VersionFiles:
         accepted_record=_record(path / "accepted.yml"),
         outcome_record=_record(path / "outcome.yml"),
         asked_record=_record(path / "asked.yml"),
+        retired_record=_record(path / "retired.yml"),
     )
 
 
@@ -218,6 +226,7 @@ def observed_version(files: VersionFiles, revoked_at: datetime | None = None) ->
         outcome=_outcome(files) if outcome else None,
         outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
         asked=_asked(files),
+        retired=_retired(files),
     )
 
 
@@ -288,6 +297,24 @@ def _asked(files: VersionFiles) -> Asked | None:
     if record is None:
         return None
     return Asked(reason=str(_field(record, "reason", path)), at=_moment(record, "date", path))
+
+
+def _retired(files: VersionFiles) -> Retired | None:
+    record, path = files.retired_record, files.path / "retired.yml"
+    if record is None:
+        return None
+    strange = [str(name) for name in record if name not in (*RETIRED_FIELDS, *RETIRED_MORE)]
+    if strange:
+        raise _unusable(path, ", ".join(strange), "no field but those of such a record")
+    values = {name: _field(record, name, path) for name in RETIRED_FIELDS}
+    if values["version"] != files.number:
+        raise _unusable(path, f"version {values['version']}", f"version {files.number}")
+    if values["key"] not in KEY_ENDS:
+        raise _unusable(path, f"key: {values['key']}", " or ".join(KEY_ENDS))
+    newer = values["superseded_by"]
+    if not isinstance(newer, int) or newer <= files.number:
+        raise _unusable(path, f"superseded_by: {newer}", f"a version above {files.number}")
+    return Retired(_moment(record, "date", path), str(values["key"]))
 
 
 def _outcome(files: VersionFiles) -> str:
