@@ -13,16 +13,15 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric import utils as asym_utils
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ..errors import PkiError
 from ..wrapping import WrapInfo
 from .base import KeyRecord, KeyVersion
+from .remote_key import RemoteRsaKey
 
 DEFAULT_TYPE = "rsa-4096"
 # Transit's own rule for names, without the letters beyond ASCII it also takes.
@@ -312,12 +311,8 @@ class TransitStore:
         )
 
 
-class TransitRsaKey(rsa.RSAPrivateKey):
-    """A key version in transit, in the shape ``cryptography`` signs with.
-
-    Only PKCS#1 v1.5 over SHA-2 is offered, as the certificate requests need it and the
-    message signatures too. Each signature is checked against the public key at once.
-    """
+class TransitRsaKey(RemoteRsaKey):
+    """A key version in transit."""
 
     def __init__(
         self,
@@ -327,32 +322,17 @@ class TransitRsaKey(rsa.RSAPrivateKey):
         version: int,
         public: rsa.RSAPublicKey,
     ) -> None:
+        super().__init__(name, version, public)
         self._client = client
         self._mount = mount
-        self._name = name
-        self._key_version = version
-        self._public = public
-
-    def __repr__(self) -> str:
-        return f"TransitRsaKey({self._mount}/keys/{self._name} v{self._key_version})"
 
     @property
-    def key_size(self) -> int:
-        return self._public.key_size
+    def place(self) -> str:
+        return f"{self._mount}/keys/{self._name}"
 
-    def public_key(self) -> rsa.RSAPublicKey:
-        return self._public
-
-    def sign(
-        self,
-        data: bytes,
-        padding: padding.AsymmetricPadding,
-        algorithm: asym_utils.Prehashed | hashes.HashAlgorithm | asym_utils.NoDigestInfo,
-    ) -> bytes:
-        digest, digest_algorithm = self._digest(data, padding, algorithm)
-        path = f"{self._mount}/sign/{self._name}/{DIGESTS[digest_algorithm.name]}"
+    def _signed(self, digest: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
         answer = self._client.write(
-            path,
+            f"{self._mount}/sign/{self._name}/{DIGESTS[algorithm.name]}",
             {
                 "input": base64.b64encode(digest).decode("ascii"),
                 "prehashed": True,
@@ -364,79 +344,7 @@ class TransitRsaKey(rsa.RSAPrivateKey):
             # The same digest gives the same signature, any number of times.
             idempotent=True,
         )
-        signature = _signature(str(answer.get("signature", "")), self._key_version)
-        self._check(signature, digest, digest_algorithm, path)
-        return signature
-
-    def _digest(
-        self, data: bytes, scheme: padding.AsymmetricPadding, algorithm: object
-    ) -> tuple[bytes, hashes.HashAlgorithm]:
-        if not isinstance(scheme, padding.PKCS1v15):
-            self._refuse(f"a signature with {type(scheme).__name__}", "PKCS#1 v1.5")
-        prehashed = isinstance(algorithm, asym_utils.Prehashed)
-        # No public way to ask a Prehashed what it is; the name has been the same since 2.0.
-        inner = algorithm._algorithm if isinstance(algorithm, asym_utils.Prehashed) else algorithm
-        if not isinstance(inner, hashes.HashAlgorithm) or inner.name not in DIGESTS:
-            self._refuse(f"a signature over {type(inner).__name__}", ", ".join(DIGESTS))
-        if prehashed and len(data) != inner.digest_size:
-            self._refuse(f"a digest of {len(data)} bytes", f"{inner.digest_size} bytes")
-        if prehashed:
-            return data, inner
-        digest = hashes.Hash(inner)
-        digest.update(data)
-        return digest.finalize(), inner
-
-    def _check(
-        self, signature: bytes, digest: bytes, algorithm: hashes.HashAlgorithm, path: str
-    ) -> None:
-        try:
-            self._public.verify(
-                signature, digest, padding.PKCS1v15(), asym_utils.Prehashed(algorithm)
-            )
-        except InvalidSignature:
-            bad = True
-        else:
-            bad = False
-        if bad:
-            raise PkiError(
-                f"{self._name}: the store's signature does not fit the key",
-                rule="KEY-SIGNATURE",
-                found="a signature of another key, version or scheme",
-                expected=f"a PKCS#1 v1.5 signature of version {self._key_version}",
-                where=path,
-                next_step="nothing was signed; was the key replaced during this run?",
-            )
-
-    def _refuse(self, wish: str, possible: str) -> NoReturn:
-        raise PkiError(
-            f"{self._name}: a key in transit cannot do this",
-            rule="KEY-OPERATION",
-            found=wish,
-            expected=possible,
-            where=f"{self._mount}/keys/{self._name}",
-            next_step="the private half stays in the engine; use what it offers",
-        )
-
-    def decrypt(self, ciphertext: bytes, padding: padding.AsymmetricPadding) -> bytes:
-        self._refuse("decryption", "signing; these keys are for signatures only")
-
-    def private_numbers(self) -> rsa.RSAPrivateNumbers:
-        self._refuse("the private numbers", "signing; the private half never leaves")
-
-    def private_bytes(
-        self,
-        encoding: serialization.Encoding,
-        format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> bytes:
-        self._refuse("the private bytes", "signing; the private half never leaves")
-
-    # A handle has no state of its own: a copy of it is itself.
-    def __copy__(self) -> TransitRsaKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> TransitRsaKey:
-        return self
+        return _signature(str(answer.get("signature", "")), self._key_version)
 
 
 # The engine's answers as values
