@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,63 @@ def build(
 
     ``history`` is what is known of all other requests, and of keys that must never be used again.
     """
-    _never_asked_for(certificate, record, version, history)
+    version_of_key = record.versions[version]
+    asked = _Key(
+        type=record.type,
+        spki_sha256=sha256(version_of_key.spki_der).hexdigest(),
+        created=version_of_key.created,
+        imported=record.imported,
+    )
+    _never_asked_for(certificate, asked, version, history)
     key = store.signing_key(certificate.key_name, version)
     request = csr.build(key, certificate.common_name, certificate.subject, certificate.san)
-    described = _record(certificate, record, version, request)
+    return _judged(certificate, rules, asked, version, request, certificates_dir, history)
+
+
+def take_in(
+    certificate: Certificate,
+    rules: Policy,
+    request: bytes,
+    version: int,
+    supplied: datetime,
+    certificates_dir: Path,
+    history: History = NOTHING,
+) -> Written:
+    """A request (PEM) that a device made with a key of its own, judged like ours.
+
+    ``supplied`` is when it was handed over: since when the device has its key nobody knows.
+    """
+    parsed = csr.parse(request)
+    asked = _Key(
+        type=f"{parsed.algorithm.lower()}-{parsed.bits}",
+        spki_sha256=parsed.spki_sha256,
+        created=supplied,
+    )
+    _never_asked_for(certificate, asked, version, history)
+    return _judged(certificate, rules, asked, version, request, certificates_dir, history)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """The key of a request as its record tells it."""
+
+    type: str
+    spki_sha256: str
+    created: datetime
+    imported: bool = False
+
+
+def _judged(
+    certificate: Certificate,
+    rules: Policy,
+    asked: _Key,
+    version: int,
+    request: bytes,
+    certificates_dir: Path,
+    history: History,
+) -> Written:
+    """The request with its record and submission text, once the policy lets it pass."""
+    described = _record(certificate, asked, version, request)
     text = submission.text(certificate, described, request)
     _judge(certificate, rules, request, described, text, history.compromised)
     # The record comes last: a reader that finds it finds the other two complete.
@@ -72,11 +126,9 @@ def build(
     )
 
 
-def _never_asked_for(
-    certificate: Certificate, record: KeyRecord, version: int, history: History
-) -> None:
+def _never_asked_for(certificate: Certificate, asked: _Key, version: int, history: History) -> None:
     """Refuse a key that stood in another request, whatever became of that one."""
-    digest = sha256(record.versions[version].spki_der).hexdigest()
+    digest = asked.spki_sha256
     if digest not in history.keys:
         return
     raise PkiError(
@@ -125,10 +177,8 @@ def _judge(
         )
 
 
-def _record(
-    certificate: Certificate, record: KeyRecord, version: int, request: bytes
-) -> dict[str, Any]:
-    key, place = record.versions[version], key_place.declared(certificate)
+def _record(certificate: Certificate, asked: _Key, version: int, request: bytes) -> dict[str, Any]:
+    place = key_place.declared(certificate)
     return {
         "schema": public_state.SCHEMA,
         "certificate": certificate.name,
@@ -145,10 +195,10 @@ def _record(
             **({"mount": place.mount} if place.mount else {}),
             "name": place.name,
             "version": version,
-            "type": record.type,
-            **({"imported": True} if record.imported else {}),
-            "spki_sha256": sha256(key.spki_der).hexdigest(),
+            "type": asked.type,
+            **({"imported": True} if asked.imported else {}),
+            "spki_sha256": asked.spki_sha256,
         },
-        "created": public_state.iso(key.created),
+        "created": public_state.iso(asked.created),
         "request_sha256": sha256(request).hexdigest(),
     }
