@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -30,6 +30,7 @@ from .wrapping import WrapInfo
 __all__ = ["Client", "Settings", "WrapInfo"]
 
 CONNECT_SECONDS = 10.0
+MOST_THREADS = 64
 REVOKE_SECONDS = 5.0
 FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 0.2, 1.6, 3.0
 # Vault answers a LIST of nothing, and a read of nothing, with 404 and no words.
@@ -42,7 +43,11 @@ PATH = re.compile(r"[A-Za-z0-9_.@:=+~-]+(/[A-Za-z0-9_.@:=+~-]+)*/?")
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One request. ``idempotent``: sending it twice does no more than sending it once."""
+    """One request. ``idempotent``: sending it twice does no more than sending it once.
+
+    ``seconds``: it may take so long, whatever the timeout. ``turn`` and ``token`` say which
+    address it goes to, and as whom: other threads may move on to others meanwhile.
+    """
 
     method: str
     path: str
@@ -52,6 +57,9 @@ class _Call:
     authenticated: bool = True
     # Statuses whose JSON is the answer, although HTTP calls them errors.
     accepted: frozenset[int] = frozenset()
+    seconds: float = 0.0
+    turn: int = 0
+    token: str = field(default="", repr=False)
 
 
 class Client:
@@ -69,16 +77,25 @@ class Client:
         self._session.trust_env = False
         # On the session, not on the adapter: hvac prefers what the session says.
         self._session.verify = settings.ca_cert or True
-        self._adapter = RawAdapter(
-            base_uri=settings.addresses[0],
-            timeout=(min(CONNECT_SECONDS, settings.timeout), settings.timeout),
-            # A redirect would carry the token to a host that nobody configured.
-            allow_redirects=False,
-            session=self._session,
-            namespace=settings.namespace,
+        # As many connections as there may be threads: one that is thrown away costs a handshake.
+        for scheme in ("https://", "http://"):
+            pool = requests.adapters.HTTPAdapter(pool_maxsize=MOST_THREADS)
+            self._session.mount(scheme, pool)
+        # One for each address, as threads may be at different ones.
+        self._adapters = tuple(
+            RawAdapter(
+                base_uri=address,
+                # A redirect would carry the token to a host that nobody configured.
+                allow_redirects=False,
+                session=self._session,
+                namespace=settings.namespace,
+            )
+            for address in settings.addresses
         )
         self._turn = 0
-        self._lock = threading.Lock()
+        self._token = ""
+        self._login_lock = threading.Lock()
+        self._turn_lock = threading.Lock()
         self._own_token = False
         self._ca_checked = False
         self._closed = False
@@ -110,14 +127,21 @@ class Client:
         return [] if answer is None else [str(key) for key in _data(answer).get("keys") or ()]
 
     def write(
-        self, path: str, data: Mapping[str, Any] | None = None, idempotent: bool = False
+        self,
+        path: str,
+        data: Mapping[str, Any] | None = None,
+        idempotent: bool = False,
+        *,
+        seconds: float = 0.0,
     ) -> dict[str, Any]:
         """Write and return the answer's ``data`` ({} when it has none).
 
         Without ``idempotent`` a call is repeated only when the server surely never
-        acted on it.
+        acted on it. ``seconds``: wait so long for the answer, even if the timeout is shorter.
         """
-        answer = self._send(_Call("post", _checked(path), idempotent, body=_plain(data or {})))
+        body = _plain(data or {})
+        call = _Call("post", _checked(path), idempotent, body=body, seconds=seconds)
+        answer = self._send(call)
         return _data(answer or {})
 
     def wrap(self, path: str, ttl_seconds: int) -> WrapInfo:
@@ -165,9 +189,9 @@ class Client:
             return
         self._closed = True
         if self._own_token:
-            call = _Call("post", "auth/token/revoke-self", False, body={})
-            self._attempt(call, timeout=REVOKE_SECONDS)
-        self._adapter.token = None
+            revoke = _Call("post", "auth/token/revoke-self", False, body={})
+            self._attempt(self._here(revoke), timeout=REVOKE_SECONDS)
+        self._token = ""
         self._session.close()
 
     # Sending
@@ -180,17 +204,18 @@ class Client:
         while True:
             if call.authenticated:
                 self._login()
-            answer = self._attempt(call)
+            sent = self._here(call)
+            answer = self._attempt(sent)
             if not isinstance(answer, faults.Fault):
                 return answer
             if answer.error.rule == faults.DENIED.rule and call.authenticated:
                 # A denied call did nothing, so it may be sent again by a fresh token.
-                if renewed or not self._forget_dead_token():
-                    raise self._explain_denial(call, answer)
+                if renewed or not self._forget_dead_token(sent.token):
+                    raise self._explain_denial(sent, answer)
                 renewed = True
                 continue
             attempts += 1
-            if not self._wait_for_next(answer, call, begun, attempts):
+            if not self._wait_for_next(answer, sent, begun, attempts):
                 raise self._with_addresses(answer.error)
 
     def _wait_for_next(self, fault: faults.Fault, call: _Call, begun: float, attempts: int) -> bool:
@@ -206,10 +231,21 @@ class Client:
         # Every address gets its chance, however long the first ones took to fail.
         if attempts >= count and time.monotonic() - begun + pause > patience:
             return False
-        self._turn = (self._turn + 1) % count
-        self._adapter.base_uri = self._settings.addresses[self._turn]
+        with self._turn_lock:
+            # Unless another thread has moved on: two would be back where both of them failed.
+            if self._turn == call.turn:
+                self._turn = (call.turn + 1) % count
         time.sleep(pause)
         return True
+
+    def _here(self, call: _Call) -> _Call:
+        """The call as it is sent now: to the present address, as who we are at present."""
+        return replace(call, turn=self._turn, token=self._token if call.authenticated else "")
+
+    def _timeout(self, seconds: float) -> tuple[float, float]:
+        """For the connection, and for the answer."""
+        whole = self._settings.timeout
+        return min(CONNECT_SECONDS, whole), max(whole, seconds)
 
     def _attempt(
         self, call: _Call, timeout: float | None = None
@@ -219,14 +255,16 @@ class Client:
         A value, because a raised error would drag along the HTTP library's exception,
         which holds the request with its headers and body.
         """
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        options: dict[str, Any] = {"timeout": timeout or self._timeout(call.seconds)}
+        if call.token:
+            options["headers"] = {"X-Vault-Token": call.token}
         if call.body is not None:
             options["json"] = dict(call.body)
         if call.wrap_ttl is not None:
             options["wrap_ttl"] = f"{call.wrap_ttl}s"
         try:
             self._check_ca_file()
-            response = self._adapter.request(
+            response = self._adapters[call.turn].request(
                 call.method, f"/v1/{call.path}", raise_exception=False, **options
             )
         except requests.exceptions.RequestException as exc:
@@ -261,12 +299,12 @@ class Client:
     def _fault(
         self, kind: faults.Kind, found: str, call: _Call, expected: str = ""
     ) -> faults.Fault:
-        return faults.fault(kind, found, self._where(call.path), expected=expected)
+        return faults.fault(kind, found, self._where(call), expected=expected)
 
-    def _where(self, path: str) -> str:
+    def _where(self, call: _Call) -> str:
         namespace = self._settings.namespace
         suffix = f" (namespace {namespace})" if namespace else ""
-        return f"{self._adapter.base_uri}/v1/{path}{suffix}"
+        return f"{self._settings.addresses[call.turn]}/v1/{call.path}{suffix}"
 
     def _with_addresses(self, error: PkiError) -> PkiError:
         """Name every address that was tried, when there was more than one."""
@@ -276,7 +314,7 @@ class Client:
         return error
 
     def _known_secrets(self) -> Iterator[str]:
-        for secret in (self._adapter.token, self._settings.token):
+        for secret in (self._token, self._settings.token):
             if secret:
                 yield str(secret)
 
@@ -300,21 +338,19 @@ class Client:
     # Identity
 
     def _login(self) -> None:
-        with self._lock:
-            if self._adapter.token:
+        with self._login_lock:
+            if self._token:
                 return
             settings = self._settings
             if settings.auth_method == "token":
-                self._adapter.token = settings.token or read_secret(
-                    settings.token_file or "", "token_file"
-                )
+                self._token = settings.token or read_secret(settings.token_file or "", "token_file")
                 return
             # Read now, not earlier: a secret that is not in memory cannot leak from it.
             body = {
                 "role_id": read_secret(settings.role_id_file or "", "role_id_file"),
                 "secret_id": read_secret(settings.secret_id_file or "", "secret_id_file"),
             }
-            self._adapter.token = self._approle_token(body)
+            self._token = self._approle_token(body)
             self._own_token = True
 
     def _approle_token(self, body: Mapping[str, str]) -> str:
@@ -333,28 +369,32 @@ class Client:
             refused = self._fault(faults.ANSWER, "a login answer without a token", call).error
         raise refused
 
-    def _forget_dead_token(self) -> bool:
-        """True when the token is dead and a login could bring a new one.
+    def _forget_dead_token(self, used: str) -> bool:
+        """True when the token that was used is dead and a login could bring, or brought, a new one.
 
         Vault says "permission denied" to a bad token and to a good token alike; only a
         token that may not even look at itself is a bad one.
         """
-        if self._settings.auth_method != "approle" or self._token_facts() is not None:
+        if self._settings.auth_method != "approle":
             return False
-        with self._lock:
-            self._adapter.token = None
-            self._own_token = False
+        if self._token == used and self._token_facts(used) is not None:
+            return False
+        with self._login_lock:
+            # Another thread may have found it dead before, and have logged in since.
+            if self._token == used:
+                self._token, self._own_token = "", False
         return True
 
-    def _token_facts(self) -> Mapping[str, Any] | None:
-        """What the server knows of our token; None when it denies it even that."""
-        answer = self._attempt(_Call("get", "auth/token/lookup-self", True))
+    def _token_facts(self, token: str) -> Mapping[str, Any] | None:
+        """What the server knows of a token; None when it denies it even that."""
+        look = _Call("get", "auth/token/lookup-self", True)
+        answer = self._attempt(replace(self._here(look), token=token))
         if isinstance(answer, faults.Fault):
             return None if answer.error.rule == faults.DENIED.rule else {}
         return _data(answer or {})
 
     def _explain_denial(self, call: _Call, denial: faults.Fault) -> PkiError:
-        facts = self._token_facts()
+        facts = self._token_facts(call.token)
         if facts is None:
             return PkiError(
                 "Vault does not know the token",
@@ -380,7 +420,7 @@ class Client:
 
     def _held(self, path: str) -> tuple[str, ...]:
         call = _Call("post", "sys/capabilities-self", True, body={"paths": [path]})
-        answer = self._attempt(call)
+        answer = self._attempt(self._here(call))
         if isinstance(answer, faults.Fault) or answer is None:
             return ()
         return tuple(map(str, _data(answer).get(path) or ()))

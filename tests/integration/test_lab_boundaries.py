@@ -140,7 +140,7 @@ def test_the_proxy_takes_the_credential_off_what_it_passes(lab: Lab) -> None:
     with lab.client("lab-ca") as client:
         crl = lab.http("/v1/pki-proof/crl").body
         client.read("auth/token/lookup-self")
-        token = client._adapter.token
+        token = client._token
         assert token
         answer = lab.http("/v1/pki-proof/crl/rotate", headers={"X-Vault-Token": token})
     assert answer.status == 403
