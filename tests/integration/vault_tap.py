@@ -13,6 +13,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,13 +27,16 @@ MARK = b"-----BEGIN"
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and what the real server said to it."""
+    """One request and what the real server said to it; ``began`` and ``ended`` in seconds of
+    ``time.monotonic``."""
 
     method: str
     path: str
     token: str
     status: int
     body: bytes
+    began: float = 0.0
+    ended: float = 0.0
 
 
 Alter = Callable[[Exchange], tuple[int, bytes] | None]
@@ -43,7 +47,8 @@ class Tap:
     """``address`` and ``ca_cert`` replace the real server's in a client's settings.
 
     ``upstream`` is the real server's port and its CA file, which may come to be later.
-    ``alter`` may replace an answer; None passes the real one on.
+    ``alter`` may replace an answer; None passes the real one on. ``connections`` counts those
+    that clients opened.
     """
 
     directory: Path
@@ -52,6 +57,8 @@ class Tap:
     tokens: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     seen: list[Exchange] = field(default_factory=list)
+    connections: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
 
@@ -89,14 +96,16 @@ class Tap:
         """Ask the real server and learn from what is asked and answered."""
         port, ca_cert = self.upstream
         context = ssl.create_default_context(cafile=str(ca_cert))
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=300, context=context)
+        began = time.monotonic()
         try:
             connection.request(method, path, body=body or None, headers=headers)
             response = connection.getresponse()
             answer = response.read()
         finally:
             connection.close()
-        exchange = Exchange(method, path, headers.get("X-Vault-Token", ""), response.status, answer)
+        token = headers.get("X-Vault-Token", "")
+        exchange = Exchange(method, path, token, response.status, answer, began, time.monotonic())
         self._learn(exchange)
         return exchange
 
@@ -147,6 +156,11 @@ class _Server(ThreadingHTTPServer):
 def _handler(tap: Tap) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with tap.counting:
+                tap.connections += 1
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
