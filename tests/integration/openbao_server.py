@@ -23,6 +23,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from integration import shipped_policies
 from integration.own_ports import free_port
 from pki.errors import PkiError
 from pki.vault import Client, Settings
@@ -33,44 +34,17 @@ KV_MOUNT = "kv-nonprod"
 START_SECONDS = 60.0
 
 
-def transit_rules(mount: str, exportable: str) -> str:
-    """What the pipeline may do on one mount.
-
-    A whitelist of parameters, never a blacklist (a blacklist of true is passed by the
-    text "true"), and keys/+ rather than a name prefix, which would also grant rotate.
-    """
-    return f"""
-path "{mount}/keys"          {{ capabilities = ["list"] }}
-path "{mount}/keys/+"        {{
-  capabilities = ["create", "update", "read"]
-  allowed_parameters = {{ "type" = ["rsa-4096", "rsa-2048"], "exportable" = [{exportable}] }}
-}}
-path "{mount}/keys/+/rotate" {{ capabilities = ["update"] }}
-path "{mount}/sign/+/+"      {{ capabilities = ["update"] }}
-"""
-
-
-#: The ledger of compromised keys: looked at and added to, never changed or taken back.
-LEDGER_RULES = f"""
-path "{KV_MOUNT}/metadata/compromised" {{ capabilities = ["list"] }}
-path "{KV_MOUNT}/data/compromised/+"   {{ capabilities = ["create", "read", "list"] }}
-"""
-
+#: What each AppRole may do: the policies that the product ships, for one environment class.
 POLICIES = {
-    "pipeline": transit_rules(TLS_MOUNT, "true")
-    + transit_rules(SIGNING_MOUNT, "false")
-    + LEDGER_RULES,
-    "release": f"""
-path "{TLS_MOUNT}/export/signing-key/+/+" {{
-  capabilities = ["read"]
-  min_wrapping_ttl = "1s"
-  max_wrapping_ttl = "120s"
-}}
-""",
-    # The tests' own hand: it prepares states that neither product role may make.
+    role: shipped_policies.rendered(role, ("nonprod",))
+    for role in ("pipeline", "release", "retire", "import", "auditor")
+} | {
+    # The tests' own hand: it prepares states that no role of the product may make.
     "operator": 'path "*" { capabilities = '
     '["create", "read", "update", "patch", "delete", "list", "sudo"] }',
 }
+#: For hosts that fetch their keys themselves; each test makes its own identities.
+PULL = "pull"
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -174,6 +148,8 @@ def self_initialisation() -> str:
         request("signing-keys", f"sys/mounts/{SIGNING_MOUNT}", type="transit"),
         request("ledger", f"sys/mounts/{KV_MOUNT}", type="kv", options={"version": "2"}),
     ]
+    pull = shipped_policies.rendered(PULL, ("nonprod",))
+    lines.append(request("pull-policy", f"sys/policies/acl/{PULL}", policy=pull))
     for role, policy in POLICIES.items():
         base = f"auth/approle/role/{role}"
         lines += [
