@@ -16,6 +16,7 @@ __all__ = ["openbao", "ports_of_our_own", "watched_lab"]
 # one of them without work.
 LONGEST_FIRST = (
     "test_make_lab",
+    "test_walk",
     "test_canary",
     "test_lab_lifecycle",
     "test_matrix_breakages",
