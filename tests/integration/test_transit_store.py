@@ -193,10 +193,15 @@ class Interrupted(Client):
     interrupt: threading.Event
 
     def write(
-        self, path: str, data: Mapping[str, Any] | None = None, idempotent: bool = False
+        self,
+        path: str,
+        data: Mapping[str, Any] | None = None,
+        idempotent: bool = False,
+        *,
+        seconds: float = 0.0,
     ) -> dict[str, Any]:
         self.interrupt.set()
-        return super().write(path, data, idempotent)
+        return super().write(path, data, idempotent, seconds=seconds)
 
 
 def interrupted(openbao: OpenBao, relay: Relay, interrupt: threading.Event) -> Interrupted:
@@ -211,7 +216,7 @@ def test_after_a_timeout_the_next_run_ends_with_one_version(
     openbao: OpenBao, relay: Relay, store: TransitStore, name: str
 ) -> None:
     with interrupted(openbao, relay, relay.withhold_answers) as own:
-        hasty = TransitStore(own, TLS_MOUNT, "rsa-2048", exportable=True)
+        hasty = TransitStore(own, TLS_MOUNT, "rsa-2048", exportable=True, creation_seconds=2.0)
         refused(lambda: hasty.ensure(name, 1), "VAULT-TIMEOUT")
         relay.withhold_answers.clear()
     assert list(store.ensure(name, 1).versions) == [1]
@@ -243,9 +248,14 @@ class Standby:
         return self.client.list(path)
 
     def write(
-        self, path: str, data: Mapping[str, Any] | None = None, idempotent: bool = False
+        self,
+        path: str,
+        data: Mapping[str, Any] | None = None,
+        idempotent: bool = False,
+        *,
+        seconds: float = 0.0,
     ) -> dict[str, Any]:
-        answer = self.client.write(path, data, idempotent)
+        answer = self.client.write(path, data, idempotent, seconds=seconds)
         self.fresh_at = time.monotonic() + self.lag
         return answer
 

@@ -72,6 +72,14 @@ class KeyStore(Protocol):
         """A key as it is, with the public halves of its versions; None when there is none."""
         ...
 
+    def foresee(self, name: str, version: int) -> KeyRecord | None:
+        """What :meth:`ensure` would find; None if it would have to make something.
+
+        Raises what ``ensure`` would, except that a newer version than the wanted one is fine
+        as long as the wanted one is there.
+        """
+        ...
+
     def ensure(self, name: str, version: int) -> KeyRecord:
         """Make the key, or new versions of it, until ``version`` is its newest one."""
         ...

@@ -25,6 +25,9 @@ class ExternalStore:
     def describe(self, name: str) -> KeyRecord | None:
         return None
 
+    def foresee(self, name: str, version: int) -> KeyRecord | None:
+        _refuse(name, "no key is made here for a device that makes its own")
+
     def ensure(self, name: str, version: int) -> KeyRecord:
         _refuse(name, "no key is made here for a device that makes its own")
 

@@ -24,6 +24,9 @@ class HostStore:
     def describe(self, name: str) -> KeyRecord | None:
         return self._told.get(name)
 
+    def foresee(self, name: str, version: int) -> KeyRecord | None:
+        _refuse(name)
+
     def ensure(self, name: str, version: int) -> KeyRecord:
         _refuse(name)
 

@@ -32,6 +32,9 @@ DIGESTS = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
 # Standby nodes answer reads themselves and lag behind by about a tenth of a second.
 CATCH_UP_SECONDS = 1.0
 CATCH_UP_PAUSE = 0.05
+# One RSA-4096 key took 19 s on a busy server: whatever time a client gives its calls, this is
+# the least for one that makes a key.
+CREATION_SECONDS = 120.0
 
 
 class VaultClient(Protocol):
@@ -40,7 +43,12 @@ class VaultClient(Protocol):
     def read(self, path: str) -> dict[str, Any] | None: ...
     def list(self, path: str) -> list[str]: ...
     def write(
-        self, path: str, data: Mapping[str, Any] | None = None, idempotent: bool = False
+        self,
+        path: str,
+        data: Mapping[str, Any] | None = None,
+        idempotent: bool = False,
+        *,
+        seconds: float = 0.0,
     ) -> dict[str, Any]: ...
     def wrap(self, path: str, ttl_seconds: int) -> WrapInfo: ...
 
@@ -63,6 +71,7 @@ class TransitStore:
         mount: mount path, without slashes at its ends.
         key_type: ``rsa-2048``, ``rsa-3072`` or ``rsa-4096``.
         exportable: what :meth:`ensure` asks for and insists on.
+        creation_seconds: how long making one key version may take at least.
     """
 
     def __init__(
@@ -72,11 +81,13 @@ class TransitStore:
         key_type: str = DEFAULT_TYPE,
         *,
         exportable: bool,
+        creation_seconds: float = CREATION_SECONDS,
     ) -> None:
         self._client = client
         self._mount = str(mount).strip("/")
         self._type = str(key_type)
         self._exportable = bool(exportable)
+        self._creation_seconds = float(creation_seconds)
 
     @property
     def mount(self) -> str:
@@ -89,15 +100,33 @@ class TransitStore:
         data = self._client.read(self._key_path(name))
         return None if data is None else _record(str(name), data)
 
+    def foresee(self, name: str, version: int) -> KeyRecord | None:
+        """As :class:`.base.KeyStore`; one read."""
+        path, wanted = self._key_path(name), self._version(name, version)
+        data = self._client.read(path)
+        if data is None:
+            return None
+        self._check_kind(name, data)
+        if _latest(data) < wanted:
+            return None
+        return self._with_version(name, data, wanted)
+
     def ensure(self, name: str, version: int) -> KeyRecord:
         """Create or rotate until ``version`` is the newest, and read everything back.
 
         The caller has written down the wanted version before: rotation cannot be
         repeated safely, so the number, not the call, says whether it happened.
 
+        The engine has no "rotate if the newest is still N". Two runs that look at the same
+        moment and then both rotate make one version too many. Each looks again directly
+        before it rotates, which leaves the time of one answer's way back; making the key is not
+        part of it, as the engine makes readers wait meanwhile. The version beyond the wanted
+        one is not lost: it is the key of the next request.
+
         Raises:
             PkiError: KEY-TYPE when a key of this name is of another kind (nothing is
-                changed), KEY-VERSION when it already has a newer version.
+                changed), KEY-VERSION when it already has a newer version, or no longer
+                serves the wanted one.
         """
         path = self._key_path(name)
         wanted = self._version(name, version)
@@ -110,7 +139,7 @@ class TransitStore:
             self._check_kind(name, data)
         if _latest(data) > wanted:
             raise self._newer_than_wanted(name, data, wanted)
-        return _record(str(name), data)
+        return self._with_version(name, data, wanted)
 
     def signing_key(self, name: str, version: int) -> rsa.RSAPrivateKey:
         wanted = self._version(name, version)
@@ -125,19 +154,8 @@ class TransitStore:
                 where=path,
                 next_step="run the playbook that makes requests; it makes the key first",
             )
-        record = _record(str(name), data)
-        kept = record.versions.get(wanted)
-        if kept is None:
-            raise PkiError(
-                f"{name}: version {wanted} of the key is not served",
-                rule="KEY-VERSION",
-                found=f"{record.type}, versions {_numbers(record.versions)}",
-                expected=f"an RSA key with version {wanted}",
-                where=path,
-                next_step="it was never made, or was archived by min_decryption_version or a "
-                "trim: the audit log of this mount tells which",
-            )
-        public = serialization.load_der_public_key(kept.spki_der)
+        record = self._with_version(name, data, wanted)
+        public = serialization.load_der_public_key(record.versions[wanted].spki_der)
         if not isinstance(public, rsa.RSAPublicKey):
             raise self._wrong_kind(name, record.type, record.exportable)
         return TransitRsaKey(self._client, self._mount, str(name), wanted, public)
@@ -198,14 +216,16 @@ class TransitStore:
         """Make the key. Repeating it is harmless: an existing key stays as it is, and
         is answered as success even when its type is another, so it is read back."""
         body = {"type": self._type, "exportable": self._exportable}
-        self._client.write(path, body, idempotent=True)
+        self._client.write(path, body, idempotent=True, seconds=self._creation_seconds)
         return self._read_until(path, lambda data: True)
 
     def _rotate(self, path: str, latest: int) -> dict[str, Any]:
         """One more version. A lost answer is settled by looking, never by asking again."""
         lost: PkiError | None = None
         try:
-            self._client.write(f"{path}/rotate", {}, idempotent=False)
+            self._client.write(
+                f"{path}/rotate", {}, idempotent=False, seconds=self._creation_seconds
+            )
         except PkiError as error:
             if error.rule not in ("VAULT-TIMEOUT", "VAULT-UNREACHABLE", "VAULT-UNAVAILABLE"):
                 raise
@@ -245,6 +265,21 @@ class TransitStore:
         )
 
     # Checks
+
+    def _with_version(self, name: str, data: Mapping[str, Any], wanted: int) -> KeyRecord:
+        """The key as a record that has the version, or KEY-VERSION."""
+        record = _record(str(name), data)
+        if wanted in record.versions:
+            return record
+        raise PkiError(
+            f"{name}: version {wanted} of the key is not served",
+            rule="KEY-VERSION",
+            found=f"{record.type}, versions {_numbers(record.versions)}",
+            expected=f"an RSA key with version {wanted}",
+            where=self._key_path(name),
+            next_step="it was never made, or was archived by min_decryption_version or a "
+            "trim: the audit log of this mount tells which",
+        )
 
     def _key_path(self, name: str) -> str:
         text = str(name)
