@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from .errors import HostError
@@ -162,6 +162,21 @@ def make_directory(path: str, mode: int = DIRECTORY) -> bool:
     return True
 
 
+def write_new(path: str, fill: Callable[[int], object], mode: int = PRIVATE) -> None:
+    """Make a file that does not exist and let ``fill`` write to it; it is nobody else's before.
+
+    Not atomic: for directories that get their name when they are whole.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with explained(path):
+        descriptor = os.open(path, flags, mode)
+        try:
+            fill(descriptor)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
     """Replace ``path`` by a file of these bytes and this mode, atomically and durably."""
     directory = os.path.dirname(path)
@@ -182,6 +197,36 @@ def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
                 os.unlink(temporary)
             raise
         _sync_directory(directory)
+
+
+def new_directory(parent: str) -> str:
+    """A directory of our own in ``parent``, mode 0700, to be filled and then moved into place.
+
+    A killed writer leaves it behind under a name that :func:`sweep_directories` knows.
+    """
+    path = os.path.join(parent, _TEMPORARY_PREFIX + secrets.token_hex(8))
+    with explained(path):
+        os.mkdir(path, 0o700)
+    return path
+
+
+def move_directory(path: str, destination: str) -> None:
+    """Give a directory its name, durably. A directory that has the name keeps what it holds."""
+    with explained(destination):
+        _sync_directory(path)
+        os.rename(path, destination)
+        _sync_directory(os.path.dirname(destination))
+        if os.path.dirname(path) != os.path.dirname(destination):
+            _sync_directory(os.path.dirname(path))
+
+
+def discard_directory(path: str) -> None:
+    """Remove a directory of ours: gone from its name at once, then from the disk."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        name = _TEMPORARY_PREFIX + secrets.token_hex(8)
+        aside = os.path.join(os.path.dirname(path), name)
+        move_directory(path, aside)
+        remove_tree(aside)
 
 
 def remove(path: str) -> None:
@@ -240,6 +285,14 @@ def sweep(directory: str) -> None:
     Call it only under the lock that every writer of the directory holds.
     """
     _sweep(directory, _TEMPORARY_PREFIX)
+
+
+def sweep_directories(directory: str) -> bool:
+    """The same for directories that were not moved into place, or not removed to the end."""
+    left = [name for name in _names(directory) if name.startswith(_TEMPORARY_PREFIX)]
+    for name in left:
+        remove_tree(os.path.join(directory, name))
+    return bool(left)
 
 
 def sweep_links(directory: str) -> None:

@@ -21,6 +21,7 @@ from .errors import HostError
 
 _WRAP_LOST = (400, 404)
 _MAX_ANSWER = 1 << 20
+_PASSPHRASE = re.compile(r"[0-9a-f]{64}")
 _ONE_PRIVATE_KEY = re.compile(
     rb"\s*-----BEGIN (RSA )?PRIVATE KEY-----\s[A-Za-z0-9+/=\s]+-----END (RSA )?PRIVATE KEY-----\s*"
 )
@@ -43,18 +44,7 @@ def unwrap_key(vault: VaultAddress, token: str, key_path: str) -> bytes:
     path the token was created on. Raises HostError VAULT-WRAP-USED, VAULT-WRAP-PATH,
     VAULT-UNREACHABLE, VAULT-TLS or VAULT-ANSWER; no error carries the token or the key.
     """
-    created = _lookup(vault, token, key_path)
-    if created != key_path:
-        raise HostError(
-            "the delivered token was made for another secret: possible interception",
-            rule="VAULT-WRAP-PATH",
-            found=created,
-            expected=key_path,
-            where=vault.address,
-            next_step="treat it as an exchanged token: search the audit log for who wrapped "
-            "the path found, then deliver again",
-        )
-    answer = _post(vault, "sys/wrapping/unwrap", token, None, key_path)
+    answer = _unwrapped(vault, token, key_path)
     version = key_path.rsplit("/", 1)[-1]
     try:
         pem: bytes = answer["data"]["keys"][version].encode("ascii")
@@ -70,6 +60,45 @@ def unwrap_key(vault: VaultAddress, token: str, key_path: str) -> bytes:
             next_step="check that the export path is that of a transit key",
         )
     return pem if pem.endswith(b"\n") else pem + b"\n"
+
+
+def unwrap_passphrase(vault: VaultAddress, token: str, path: str) -> str:
+    """The passphrase behind ``token``, made on ``path``: ``<kv mount>/data/passphrases/<key>``.
+
+    The same errors as :func:`unwrap_key`; none carries the token or the passphrase.
+    """
+    answer = _unwrapped(vault, token, path)
+    try:
+        passphrase = answer["data"]["data"]["passphrase"]
+    except (KeyError, TypeError):
+        passphrase = None
+    if isinstance(passphrase, str) and _PASSPHRASE.fullmatch(passphrase):
+        return passphrase
+    raise HostError(
+        "the unwrapped secret is not a passphrase",
+        rule="VAULT-ANSWER",
+        found="an answer of another shape",
+        expected="64 hexadecimal digits, as they were made for this key",
+        where=f"{vault.address} {path}",
+        next_step="find out who wrote to that path; keys that were encrypted with what stood "
+        "there before need it back",
+    )
+
+
+def _unwrapped(vault: VaultAddress, token: str, path: str) -> dict[str, Any]:
+    """What is behind a token that was made on ``path``, and on no other."""
+    created = _lookup(vault, token, path)
+    if created != path:
+        raise HostError(
+            "the delivered token was made for another secret: possible interception",
+            rule="VAULT-WRAP-PATH",
+            found=created,
+            expected=path,
+            where=vault.address,
+            next_step="treat it as an exchanged token: search the audit log for who wrapped "
+            "the path found, then deliver again",
+        )
+    return _post(vault, "sys/wrapping/unwrap", token, None, path)
 
 
 def _lookup(vault: VaultAddress, token: str, key_path: str) -> str:
