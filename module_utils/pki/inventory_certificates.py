@@ -14,8 +14,10 @@ from .errors import PkiError
 from .inventory_fields import choice, error, mapping, text, yes_or_no
 from .inventory_organisations import Organisation, Owner
 from .inventory_organisations import owner as owner_of
+from .inventory_renewal import renewal
 from .inventory_trust import TrustSet
 from .policy import Policy
+from .windows import Renewal
 
 PURPOSES = ("mtls", "signing")
 #: Where a certificate's key is made and kept, and how a key of each store reaches a gateway.
@@ -66,6 +68,7 @@ class Certificate:
     group: str = ""
     san: tuple[str, ...] = ()
     encrypted: bool = False
+    renewal: Renewal = Renewal()
 
     @property
     def entry(self) -> str:
@@ -84,7 +87,7 @@ def certificate_place(index: int, name: str = "") -> str:
 
 
 _REQUIRED = ("name", "policy", "environment", "domain", "purposes", "key", "hosts")
-_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt", "san", "per_host")
+_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt", "san", "per_host", "renewal")
 
 
 def certificate(
@@ -131,6 +134,7 @@ def certificate(
         domain_txt=text(entry, "domain_txt", where) if "domain_txt" in entry else "",
         san=_san(entry.get("san", "none"), common_name, f"{where}.san"),
         encrypted=encrypted,
+        renewal=renewal(entry, where),
     )
 
 
@@ -220,7 +224,7 @@ def _hosts(named: str, groups: Mapping[str, Iterable[str]], where: str) -> list[
             where,
             "a host's name cannot be a directory and the end of a key's name",
             ", ".join(odd),
-            "letters, digits, _ - and ., a letter or digit at both ends, and not digits alone",
+            "letters, digits, _, - and .: a letter or digit first, no - or . last, not digits alone",
             "give the host another name in the inventory, and its address as ansible_host",
         )
     return sorted(hosts)
