@@ -7,9 +7,7 @@ It stands on hvac's adapter rather than on ``hvac.Client``: the latter fills gap
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,25 +17,23 @@ from types import TracebackType
 from typing import Any
 
 import requests
-import urllib3.exceptions
 from hvac.adapters import RawAdapter
 
+from . import vault_connection, vault_login
 from . import vault_faults as faults
 from .errors import PkiError
-from .vault_settings import Settings, read_secret
+from .vault_settings import Settings
 from .wrapping import WrapInfo
 
 __all__ = ["Client", "Settings", "WrapInfo"]
 
 CONNECT_SECONDS = 10.0
-MOST_THREADS = 64
 REVOKE_SECONDS = 5.0
 FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 0.2, 1.6, 3.0
 # Vault answers a LIST of nothing, and a read of nothing, with 404 and no words.
 NOT_FOUND = 404
 # These verdicts are Vault's own only when they come as JSON; else a proxy spoke.
 WORDS_OF_VAULT = (faults.NOT_FOUND, faults.REQUEST, faults.DENIED)
-BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
 PATH = re.compile(r"[A-Za-z0-9_.@:=+~-]+(/[A-Za-z0-9_.@:=+~-]+)*/?")
 
 
@@ -60,6 +56,8 @@ class _Call:
     seconds: float = 0.0
     turn: int = 0
     token: str = field(default="", repr=False)
+    # What else the server might quote and we must not.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Client:
@@ -72,15 +70,7 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = requests.Session()
-        # The environment must not add credentials (.netrc), proxies or other CA files.
-        self._session.trust_env = False
-        # On the session, not on the adapter: hvac prefers what the session says.
-        self._session.verify = settings.ca_cert or True
-        # As many connections as there may be threads: one that is thrown away costs a handshake.
-        for scheme in ("https://", "http://"):
-            pool = requests.adapters.HTTPAdapter(pool_maxsize=MOST_THREADS)
-            self._session.mount(scheme, pool)
+        self._session = vault_connection.open_session(settings)
         # One for each address, as threads may be at different ones.
         self._adapters = tuple(
             RawAdapter(
@@ -97,7 +87,7 @@ class Client:
         self._login_lock = threading.Lock()
         self._turn_lock = threading.Lock()
         self._own_token = False
-        self._ca_checked = False
+        self._files_checked = False
         self._closed = False
 
     def __enter__(self) -> Client:
@@ -263,12 +253,12 @@ class Client:
         if call.wrap_ttl is not None:
             options["wrap_ttl"] = f"{call.wrap_ttl}s"
         try:
-            self._check_ca_file()
+            self._check_files()
             response = self._adapters[call.turn].request(
                 call.method, f"/v1/{call.path}", raise_exception=False, **options
             )
         except requests.exceptions.RequestException as exc:
-            return self._fault(*_connection_fault(exc), call)
+            return self._fault(*vault_connection.fault_of(exc), call)
         except PkiError as error:
             return faults.Fault(error, faults.Retry.NEVER, 0.0)
         return self._judge(call, response)
@@ -293,7 +283,7 @@ class Client:
         kind = faults.classify(status, errors or [_prose(response)])
         if document is None and kind in WORDS_OF_VAULT:
             kind = faults.ANSWER
-        words = faults.quote(errors, self._known_secrets())
+        words = faults.quote(errors, self._known_secrets(call))
         return self._fault(kind, f"HTTP {status}" + (f": {words}" if words else ""), call)
 
     def _fault(
@@ -313,27 +303,15 @@ class Client:
             error.found = f"{error.found}; addresses given: {', '.join(addresses)}"
         return error
 
-    def _known_secrets(self) -> Iterator[str]:
-        for secret in (self._token, self._settings.token):
-            if secret:
-                yield str(secret)
+    def _known_secrets(self, call: _Call) -> Iterator[str]:
+        known = (self._token, call.token, self._settings.token, *call.secrets)
+        return (str(secret) for secret in known if secret)
 
-    def _check_ca_file(self) -> None:
-        """Read the pinned CA file ourselves: the HTTP library's complaint names no option."""
-        path = self._settings.ca_cert
-        if self._ca_checked or path is None:
-            return
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        found = ""
-        try:
-            context.load_verify_locations(cafile=path)
-        except ssl.SSLError:
-            found = "no PEM certificate in it"
-        except OSError as error:
-            found = os.strerror(error.errno or 0)
-        if found:
-            raise faults.fault(faults.BAD_CA_FILE, found, path).error
-        self._ca_checked = True
+    def _check_files(self) -> None:
+        """Once: the HTTP library's complaints about a file name no option."""
+        if not self._files_checked:
+            vault_connection.check_files(self._settings)
+            self._files_checked = True
 
     # Identity
 
@@ -341,27 +319,24 @@ class Client:
         with self._login_lock:
             if self._token:
                 return
-            settings = self._settings
-            if settings.auth_method == "token":
-                self._token = settings.token or read_secret(settings.token_file or "", "token_file")
+            if self._settings.auth_method == "token":
+                self._token = vault_login.token(self._settings)
                 return
-            # Read now, not earlier: a secret that is not in memory cannot leak from it.
-            body = {
-                "role_id": read_secret(settings.role_id_file or "", "role_id_file"),
-                "secret_id": read_secret(settings.secret_id_file or "", "secret_id_file"),
-            }
-            self._token = self._approle_token(body)
+            self._token = self._token_of(vault_login.prepare(self._settings))
             self._own_token = True
 
-    def _approle_token(self, body: Mapping[str, str]) -> str:
-        # Not idempotent: a lost answer may have used up a single-use secret id.
-        call = _Call("post", "auth/approle/login", False, body=body, authenticated=False)
+    def _token_of(self, login: vault_login.Login) -> str:
+        # Repeated after a lost answer: at worst that used up a single-use secret id, and the
+        # refusal says so.
+        call = _Call("post", login.path, True, login.body, authenticated=False)
+        call = replace(call, secrets=login.secrets)
         try:
             answer = self._send(call) or {}
         except PkiError as error:
-            if error.rule not in ("VAULT-DENIED", "VAULT-REQUEST", "VAULT-NO-MOUNT"):
+            meaning = vault_login.refusal(self._settings.auth_method, error.rule, error.found)
+            if meaning is None:
                 raise
-            refused = self._fault(faults.LOGIN, error.found, call).error
+            refused = faults.fault(meaning, error.found, error.where).error
         else:
             token = (answer.get("auth") or {}).get("client_token")
             if token:
@@ -375,7 +350,7 @@ class Client:
         Vault says "permission denied" to a bad token and to a good token alike; only a
         token that may not even look at itself is a bad one.
         """
-        if self._settings.auth_method != "approle":
+        if self._settings.auth_method == "token":
             return False
         if self._token == used and self._token_facts(used) is not None:
             return False
@@ -474,56 +449,3 @@ def _errors(document: Mapping[str, Any] | None) -> list[str]:
 def _prose(response: requests.Response) -> str:
     """The beginning of an answer that is no JSON: looked at, never shown."""
     return response.text[: faults.MAX_QUOTED]
-
-
-def _connection_fault(
-    exc: requests.exceptions.RequestException,
-) -> tuple[faults.Kind, str]:
-    """The meaning of a request without an answer. Order: special before general."""
-    causes = tuple(_chain(exc))
-    if isinstance(exc, requests.exceptions.SSLError):
-        return _tls_fault(causes)
-    if isinstance(exc, requests.exceptions.ReadTimeout):
-        return faults.TIMEOUT, "silence until the timeout"
-    if any(isinstance(cause, urllib3.exceptions.NameResolutionError) for cause in causes):
-        return faults.UNREACHABLE, "the host name does not resolve"
-    reason = _system_reason(causes)
-    # A NewConnectionError is a ConnectTimeoutError too: the narrower one first.
-    if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
-        return faults.UNREACHABLE, reason or "no connection"
-    if any(isinstance(cause, urllib3.exceptions.ConnectTimeoutError) for cause in causes):
-        return faults.UNREACHABLE, "no connection within the time allowed"
-    if isinstance(exc, BROKEN):
-        return faults.LOST, reason or "connection closed by the server"
-    return faults.ANSWER, type(exc).__name__
-
-
-def _tls_fault(causes: Iterable[BaseException]) -> tuple[faults.Kind, str]:
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return faults.UNTRUSTED, str(cause.verify_message)
-    for cause in causes:
-        reason = getattr(cause, "reason", None)
-        if isinstance(cause, ssl.SSLError) and isinstance(reason, str):
-            plain = reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-            return (faults.SPEAKS_HTTP if plain else faults.UNTRUSTED), reason.lower()
-    return faults.UNTRUSTED, "the TLS handshake failed"
-
-
-def _system_reason(causes: Iterable[BaseException]) -> str:
-    numbers = (cause.errno for cause in causes if isinstance(cause, OSError))
-    return next((os.strerror(number).lower() for number in numbers if number), "")
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """An exception and all it was made from, each once."""
-    seen: set[int] = set()
-    waiting: list[object] = [exc]
-    while waiting:
-        current = waiting.pop(0)
-        if not isinstance(current, BaseException) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [*current.args, getattr(current, "reason", None)]
-        waiting += [current.__cause__, current.__context__]

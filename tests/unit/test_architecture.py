@@ -129,6 +129,8 @@ FLOORS = (
         "key_owner",
         "history",
         "outcomes",
+        "revocation_text",
+        "retirement",
     ),
     ("reply", "review", "session", "keystores", "show", "preflight"),
     (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pki.errors import PkiError
 from pki.vault import Settings
-from pki.vault_settings import read_secret
+from pki.vault_credentials import read_secret
 
 APPROLE = {
     "address": "https://vault.example:8200",
@@ -136,7 +136,7 @@ def test_a_token_file_wins_over_a_token_of_the_environment() -> None:
 
 def test_an_unknown_login_method_is_refused_by_name() -> None:
     error = refusal({**APPROLE, "auth_method": "ldap"})
-    assert (error.found, error.expected) == ("ldap", "approle or token")
+    assert (error.found, error.expected) == ("ldap", "approle or jwt or cert or token")
 
 
 def test_approle_without_secret_id_names_the_missing_option() -> None:
