@@ -61,6 +61,9 @@ class History:
 class Expectation:
     """What was asked for: ``subject`` by O, L, ST, C; ``purposes`` out of mtls and signing.
 
+    ``san`` are the DNS names that a request is to have as alternative names, none by default;
+    those of a certificate are compared with its request's own.
+
     ``history`` is what the request's neighbours and the ledger of compromised keys say; None
     when nobody looked, for a judgement of the reply alone.
     """
@@ -71,3 +74,4 @@ class Expectation:
     policy: str
     environment: str
     history: History | None = None
+    san: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography import x509
 
-from . import csr, observed, submission, x509_der
+from . import csr, days, observed, submission, x509_der
 from .der import why
 from .errors import PkiError
 from .expectation import Expectation
@@ -26,6 +26,8 @@ from .key_hygiene import Limits
 _BLOCK = re.compile(
     rb"-----BEGIN ([A-Z0-9 ]{1,60})-----(?:\r\n|\r|\n)(.*?)-----END \1-----", re.DOTALL
 )
+#: Wanted, recorded or shown alternative names; an entry has no more.
+_NAMES = 100
 _ENDS = (("crlf", re.compile(rb"\r\n")), ("lf", re.compile(rb"(?<!\r)\n")))
 
 
@@ -41,6 +43,7 @@ class Beside:
         submission: the bytes of submission.txt, None when there is none.
         compromised: keys that must never be used again, by SPKI digest, and who says so.
         settled: whether the request was answered and that answer recorded.
+        age_days: whole days since it was made; days.NEVER when no record says, or right then.
     """
 
     expectation: Expectation
@@ -50,6 +53,7 @@ class Beside:
     submission: bytes | None = None
     compromised: Mapping[str, str] = field(default_factory=dict)
     settled: bool = False
+    age_days: int = days.NEVER
 
 
 def document(data: bytes | None, beside: Beside) -> dict[str, Any]:
@@ -138,7 +142,11 @@ def _around(data: bytes, beside: Beside) -> dict[str, Any]:
         "state": "settled" if beside.settled else "open",
         "environment": observed.text(str(beside.expectation.environment), 63),
         "purposes": sorted(str(purpose) for purpose in beside.expectation.purposes),
-        "expected": observed.expected(beside.expectation),
+        "age_days": min(beside.age_days, days.LONGEST),
+        "expected": {
+            **observed.expected(beside.expectation),
+            "san": _names(beside.expectation.san),
+        },
         "file": _file(data),
         "record": _record(beside.record),
         "submission": _submission(beside.submission, data),
@@ -178,6 +186,7 @@ def _record(record: Mapping[str, Any] | None) -> dict[str, Any]:
         "subject": observed.vetted(subject) if isinstance(subject, Mapping) else {},
         "spki_sha256": word(key.get("spki_sha256")) if isinstance(key, Mapping) else "",
         "request_sha256": word(content.get("request_sha256")),
+        "san": _names(san if isinstance(san := content.get("san"), list) else ()),
         "environment": word(content.get("environment"), 63),
         "policy": word(content.get("policy"), 63),
     }
@@ -190,5 +199,11 @@ def _submission(content: bytes | None, request: bytes) -> dict[str, Any]:
         "holds_request": content is not None and submission.holds(content, request),
         "common_name": observed.text(told.common_name, observed.WORD),
         "subject": observed.vetted(told.subject),
+        "san": _names(told.san),
         "submitters": [observed.text(name, observed.WORD) for name in told.submitters[:100]],
     }
+
+
+def _names(names: Sequence[object]) -> list[str]:
+    """Alternative names as text; of more than fit the number no longer is the request's."""
+    return [observed.text(str(name)) for name in names[:_NAMES]]

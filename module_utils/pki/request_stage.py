@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from . import csr, key_place, policy, public_state, request_facts, submission
 from .errors import PkiError
 from .expectation import Expectation, History
@@ -51,6 +53,20 @@ def build(
 
     ``history`` is what is known of all other requests, and of keys that must never be used again.
     """
+    key = store.signing_key(certificate.key_name, version)
+    return build_with(key, certificate, rules, record, version, certificates_dir, history)
+
+
+def build_with(
+    key: rsa.RSAPrivateKey,
+    certificate: Certificate,
+    rules: Policy,
+    record: KeyRecord,
+    version: int,
+    certificates_dir: Path,
+    history: History = NOTHING,
+) -> Written:
+    """The same with a key at hand, for one that is not in its store yet."""
     version_of_key = record.versions[version]
     asked = _Key(
         type=record.type,
@@ -59,7 +75,6 @@ def build(
         imported=record.imported,
     )
     _never_asked_for(certificate, asked, version, history)
-    key = store.signing_key(certificate.key_name, version)
     request = csr.build(key, certificate.common_name, certificate.subject, certificate.san)
     return _judged(certificate, rules, asked, version, request, certificates_dir, history)
 
@@ -158,6 +173,7 @@ def _judge(
             purposes=certificate.purposes,
             policy=certificate.policy,
             environment=certificate.environment,
+            san=certificate.san,
         ),
         certificate_admins=[person.name for person in admins],
         limits=Limits.of(rules.parameter),

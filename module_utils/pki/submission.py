@@ -7,7 +7,7 @@ Determined by key and inventory entry alone, so that three nightly runs write th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ Certificate request for {name}, version {version}
 
 Who    {admins}
 Where  the DIP portal, certificate request; requests go no other way (6.1.2)
-
+{which}
 1. Sign in as a Certificate Admin of {organisation}.
 2. Compare what the portal shows with these values; stop if one differs (12.5):
 
@@ -28,7 +28,7 @@ Where  the DIP portal, certificate request; requests go no other way (6.1.2)
      city                 {L}
      state or province    {ST}
      country              {C}
-     key                  {key_type}, SHA-256 of the public key
+{names}     key                  {key_type}, SHA-256 of the public key
                           {spki}
 
 3. Paste the request, including its BEGIN and END lines:
@@ -40,37 +40,69 @@ Where  the DIP portal, certificate request; requests go no other way (6.1.2)
 
    beside this file, and open a pull request. Line ends, introductions and
    additional certificates do not matter. Never put a private key there.
+{then}"""
+
+_OF_A_HOST = "For    host {host} alone; every other host of {entry} has a request of its own\n"
+_OF_A_DEVICE = "From   the device that made key and request; the key stays in it\n"
+_TO_THE_DEVICE = """
+5. When the certificate was accepted, upload certificate.pem and chain.pem from
+
+     {name}/{version}/
+
+   to the device that made the request. No run puts them there.
 """
+_COLUMN = " " * 26  # where values stand
 
 
 def text(certificate: Certificate, record: Mapping[str, Any], csr: bytes) -> bytes:
     """``submission.txt`` of a request; ``record`` is the content of its ``request.yml``."""
-    title = f"Certificate request for {certificate.name}, version {record['version']}"
+    name, version = certificate.name, record["version"]
+    title = f"Certificate request for {name}, version {version}"
     admins = " or ".join(person.name for person in certificate.organisation.certificate_admins)
+    of_a_device = record["key"]["store"] == "external"
     return TEXT.format(
-        name=certificate.name,
-        version=record["version"],
+        name=name,
+        version=version,
         rule="=" * len(title),
         admins=f"{admins} (Certificate Admin)",
+        which=_which(certificate, of_a_device),
         organisation=certificate.subject["O"],
         common_name=record["common_name"],
+        names=_names(record.get("san", ())),
         key_type=record["key"]["type"],
         spki=record["key"]["spki_sha256"],
         csr="".join(f"{line}\n" for line in csr.decode("ascii").splitlines()),
+        then=_TO_THE_DEVICE.format(name=name, version=version) if of_a_device else "",
         **{attribute: record["subject"][attribute] for attribute in ("O", "L", "ST", "C")},
     ).encode()
+
+
+def _which(certificate: Certificate, of_a_device: bool) -> str:
+    host, entry = certificate.host, certificate.entry
+    return (_OF_A_HOST.format(host=host, entry=entry) if host else "") + (
+        _OF_A_DEVICE if of_a_device else ""
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    """The alternative names, one a line; nothing where there are none."""
+    if not names:
+        return ""
+    return f"     {_LABELS['SAN']:21}" + f"\n{_COLUMN}".join(names) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
     """What a submission text tells its reader; empty where it says nothing.
 
-    ``submitters`` are the people it names, ``subject`` the attributes it tells to compare.
+    ``submitters`` are the people it names, ``subject`` and ``san`` the attributes and the
+    alternative names it tells to compare.
     """
 
     submitters: tuple[str, ...]
     common_name: str
     subject: Mapping[str, str]
+    san: tuple[str, ...] = ()
 
 
 _LABELS = {
@@ -79,6 +111,7 @@ _LABELS = {
     "ST": "state or province",
     "C": "country",
     "CN": "common name",
+    "SAN": "alternative names",
 }
 _ROLE = " (Certificate Admin)"
 
@@ -90,11 +123,12 @@ def read(content: bytes) -> Read:
     values = {
         attribute: match[1]
         for attribute, label in _LABELS.items()
-        if (match := re.search(rf"^ {{5}}{label} +(\S.*)$", shown, re.MULTILINE))
+        if (match := re.search(rf"^ {{5}}{label} +(\S.*(?:\n {{26}}\S.*)*)$", shown, re.MULTILINE))
     }
     return Read(
         submitters=tuple(name for name in who[1].split(" or ") if name) if who else (),
         common_name=values.pop("CN", ""),
+        san=tuple(values.pop("SAN", "").split()),
         subject=values,
     )
 

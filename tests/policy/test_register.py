@@ -29,6 +29,7 @@ ADDED = ("DIP-4.3.1-LIMITS", "DIP-6.2-ACTIVATION", "DIP-8.6-TOOLS", "DIP-10.1-ST
 #: What the documents take for granted of a key or a reply, under the clause it serves.
 OURS = (
     "DIP-3.4.2-COMMITMENT",
+    "DIP-6.1.2-AGE",
     "DIP-6.1.4-NOT-NEW",
     "DIP-6.1.4-WINDOW",
     "DIP-6.1.6-SHARED",
@@ -36,6 +37,7 @@ OURS = (
     "DIP-6.2-WEAK-KEY",
     "DIP-8.6-SAN",
     "DIP-8.7-SERIAL",
+    "MESH-GEN-AGE",
     "MESH-GEN-COMPROMISED",
     "MESH-GEN-NOT-NEW",
     "MESH-GEN-WINDOW",

@@ -105,6 +105,7 @@ class World:
         }
     )
     certificates: list[dict[str, Any]] = field(default_factory=lambda: [certificate_entry()])
+    groups: Mapping[str, list[str]] = field(default_factory=dict)
     organisation: dict[str, Any] = field(
         default_factory=lambda: {
             "party": "market_participant_active",
@@ -166,6 +167,7 @@ class World:
             certificates=params["certificates"],
             trust=params["trust"],
             policies=policies(),
+            groups=self.groups,
         )
         trust = trust_files.load_all(declared, self.base)
         return session.Inputs(

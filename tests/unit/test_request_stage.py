@@ -27,7 +27,7 @@ from unit import pki_factory as factory
 from unit.controller_world import NAME, OTHER, World, load_file, tree, whole
 from unit.pki_factory import CN, SUBJECT
 
-CREATED = datetime(2026, 11, 1, 8, 30, 15, 999_999, tzinfo=UTC)
+CREATED = datetime(2026, 11, 15, 8, 30, 15, 999_999, tzinfo=UTC)
 
 
 class SoftwareStore:
@@ -126,7 +126,7 @@ def test_the_record_says_what_was_asked_for_with_which_key_and_when(world: World
             "type": "rsa-4096",
             "spki_sha256": hashlib.sha256(spki).hexdigest(),
         },
-        "created": "2026-11-01T08:30:15Z",
+        "created": "2026-11-15T08:30:15Z",
         "request_sha256": hashlib.sha256(written.contents["request.csr"]).hexdigest(),
     }
 

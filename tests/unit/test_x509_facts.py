@@ -331,6 +331,7 @@ def test_a_submission_text_is_read_back_as_it_was_written() -> None:
     text = submission.TEXT.format(
         name="dip-nonprod", version=1, rule="=", admins="Ada Admin or Bo Admin (Certificate Admin)",
         organisation="Example", common_name=CN, key_type="rsa-4096", spki="00", csr="PEM\n",
+        which="", names="", then="",
         **SUBJECT,
     )  # fmt: skip
     told = submission.read(text.encode())

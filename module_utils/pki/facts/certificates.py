@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography import x509
 
-from .. import certificate_facts, chain_facts, key_hygiene, request_facts, revocation, session
+from .. import certificate_facts, chain_facts, days, key_hygiene, request_facts, revocation, session
 from ..certificate_facts import PENDING, Revocation
 from ..certs import DECODE_ERRORS, to_der
 from ..der import Malformed, why
@@ -83,9 +83,17 @@ def _request(run: _Run, one: Issued) -> Iterator[Document]:
         submission=one.submission,
         compromised=run.scene.inputs.compromised,
         settled=settled,
+        age_days=_age(run, one),
     )
     facts = request_facts.document(one.files.request, beside)
     yield _document("request", one, facts, one.place("request.csr"))
+
+
+def _age(run: _Run, one: Issued) -> int:
+    asked = one.version.requested
+    if asked is None:
+        return days.NEVER
+    return certificate_facts.days_since(asked.created, run.scene.inputs.now)
 
 
 def _issued(run: _Run, one: Issued) -> Iterator[Document]:

@@ -95,6 +95,7 @@ class Issued:
             purposes=intent.purposes if intent else entry.purposes,
             policy=self.policy,
             environment=entry.environment,
+            san=intent.san if intent else entry.san,
         )
 
 
