@@ -16,7 +16,7 @@ from .key_place import KeyPlace
 from .policy import Policy
 from .stores.base import KeyRecord, KeyStore
 from .stores.external import ExternalStore
-from .stores.host import HostStore
+from .stores.host import HostStore, OnHost
 from .stores.transit import TransitStore, mount_for
 from .vault import Client
 from .vault_settings import Settings
@@ -36,7 +36,7 @@ class Stores:
     """The key stores that certificates live in, one object per place and run.
 
     ``on_hosts`` is what hosts told of the keys they keep, by the key's name; None for a run
-    that did not ask them.
+    that did not ask them. ``host`` is the one host on which this run can have keys made and used.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Stores:
         client: Client,
         policies: Mapping[str, Policy],
         on_hosts: Mapping[str, KeyRecord | None] | None = None,
+        host: OnHost | None = None,
     ) -> None:
         self._client = client
         self._policies = policies
         self._on_hosts = on_hosts or {}
+        self._host = host
         self._by_place: dict[tuple[str, str], KeyStore] = {}
 
     def of(self, certificate: Certificate) -> KeyStore:
@@ -64,7 +66,7 @@ class Stores:
 
     def _store(self, certificate: Certificate, place: KeyPlace, kind: str) -> KeyStore:
         if place.store == key_place.HOST:
-            return HostStore(self._on_hosts)
+            return HostStore(self._on_hosts, self._host)
         if place.store == key_place.EXTERNAL:
             return ExternalStore()
         return TransitStore(
