@@ -70,9 +70,14 @@ class Record:
 
     def diff(self) -> dict[str, str]:
         """The new file; it is public."""
-        header = str(self.directory / self.name)
-        after = (self.content or b"").decode()
-        return {"before_header": header, "after_header": header, "before": "", "after": after}
+        return shown_diff(self.directory / self.name, self.content or b"")
+
+
+def shown_diff(path: Path, content: bytes) -> dict[str, str]:
+    """A new public file as Ansible shows it."""
+    header = str(path)
+    after = content.decode()
+    return {"before_header": header, "after_header": header, "before": "", "after": after}
 
 
 # --- what became of a request -----------------------------------------------------------------
@@ -101,7 +106,7 @@ def decide(
             found=outcome or "nothing",
             expected=" or ".join(OUTCOMES),
         )
-    _must_say_something(RULE_OUTCOME, word)
+    must_say_something(RULE_OUTCOME, word)
     files = _requested(versions, word, version)
     seen = public_state.observed_version(files)
     if files.certificate is not None or files.accepted_record is not None:
@@ -172,7 +177,7 @@ def ask(
         PkiError: RENEW while a request is open that this word did not ask for, before anything
             was ever requested, or for a reason that says nothing.
     """
-    _must_say_something(RULE_RENEW, word)
+    must_say_something(RULE_RENEW, word)
     if plan.reason is Reason.NEVER_REQUESTED:
         raise _refused(
             RULE_RENEW,
@@ -182,7 +187,7 @@ def ask(
             where=directory,
             next_step="run playbooks/site.yml: it makes the first request by itself",
         )
-    number = plan.pending if plan.pending is not None else _next(versions)
+    number = plan.pending if plan.pending is not None else next_version(versions)
     before = next((files for files in versions if files.number == number), None)
     record = before.asked_record if before else None
     path = directory / str(number)
@@ -195,7 +200,8 @@ def ask(
     return _record(word, number, path, "asked.yml", "a new request is asked for", said)
 
 
-def _next(versions: Sequence[VersionFiles]) -> int:
+def next_version(versions: Sequence[VersionFiles]) -> int:
+    """The version of the request to come, or of the open one: the newest settled one plus one."""
     settled = (public_state.observed_version(files) for files in versions)
     return max((one.number for one in settled if one.settled), default=0) + 1
 
@@ -220,7 +226,8 @@ def _open(plan: CertificatePlan, word: Word, path: Path) -> PkiError:
 # --- both -------------------------------------------------------------------------------------
 
 
-def _must_say_something(rule: str, word: Word) -> None:
+def must_say_something(rule: str, word: Word) -> None:
+    """Refuse a word without a reason, or one that is more than a line (``rule``)."""
     texts = {"reason": word.reason, "by": word.by}
     for name, text in texts.items():
         if len(text) > LONGEST_REASON or not text.isprintable():

@@ -418,6 +418,8 @@ ELSEWHERE = {
     # the names under which facts tell what they found in DER
     "module_utils/pki/observed.py: pkcs1v15",
     "module_utils/pki/x509_der.py: UTF8String",
+    # what locks a key that a host keeps, under the name that openssl has for it
+    "module_utils/pki_host/openssl.py: aes-256-cbc",
     # the names under which a TLS library reports what was spoken
     "module_utils/pki/probe.py: TLSv1.2",
     "module_utils/pki/probe.py: TLSv1.3",
