@@ -13,7 +13,6 @@ import os
 import sys
 from typing import Any
 
-from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
 # Plugins are not found through module_utils; this is the one line that shows them the way.
@@ -25,7 +24,7 @@ from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
 from pki.reply import Accepted
 from pki.revocation_sources import Fetched
-from pki_ansible import failure
+from pki_ansible import delivery, failure
 
 JUDGED_WITH = (
     "organisations",
@@ -46,6 +45,8 @@ OPTIONAL = {
     "wrap_ttl": 60,
     "host_vault": None,
 }
+
+WRAPPED = "wrapped"
 
 #: What `ReleaseBundle.for_host` gives: made in the worker that judged, the only way there is.
 Bundle = dict[str, Any]
@@ -74,7 +75,7 @@ class ActionModule(ActionBase):
         return result
 
     def _deliver(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        _refuse_debugging(task_vars)
+        delivery.refuse_debugging(task_vars)
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         mine = _actions_of_host(arguments["actions"], task_vars)
@@ -100,23 +101,12 @@ class ActionModule(ActionBase):
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
         keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
-        wanted = [bundle for bundle in bundles if bundle["id"] in keyless]
+        # A host that fetches its key itself needs no token of us.
+        wanted = [b for b in bundles if b["id"] in keyless and b["key_source"] == WRAPPED]
         if wanted:
-            self._refuse_copied_modules()
+            delivery.refuse_copied_modules(self)
         tokens = wrapped(inputs, arguments, wanted) if wanted else {}
         return self._on_host("present", arguments, bundles, tokens, task_vars)
-
-    def _refuse_copied_modules(self) -> None:
-        """Without pipelining a module is a file on the host, its parameters in it, mode 0644."""
-        if not self._is_pipelining_enabled("new"):
-            raise PkiError(
-                "no key is delivered without pipelining",
-                rule="RELEASE-PIPELINING",
-                found="modules are copied to the host as files, with their parameters",
-                expected="pipelining, so that a token is never in a file",
-                where="ansible.cfg, ANSIBLE_PIPELINING, or the connection and become options",
-                next_step="switch pipelining on for this host and run again; nothing was changed",
-            )
 
     def _on_host(
         self,
@@ -167,7 +157,8 @@ def _bundle(inputs: session.Inputs, name: str, files: VersionFiles, accepted: Ac
     """What a host is sent of an accepted certificate, and where its key is released."""
     key_path = _key_path(inputs, files, name)
     entry = inputs.declared.certificates[name].entry
-    return ReleaseBundle.of(entry, files.number, accepted, key_path).for_host()
+    source = key_place.delivery(inputs.declared.certificates[name], files)
+    return ReleaseBundle.of(entry, files.number, accepted, key_path, source).for_host()
 
 
 def wrapped(
@@ -230,23 +221,3 @@ def _arguments(raw: dict[str, Any]) -> dict[str, Any]:
                 next_step="use the release role",
             )
     return arguments
-
-
-def _refuse_debugging(task_vars: dict[str, Any]) -> None:
-    """Both settings print or keep the module's parameters, tokens included."""
-    settings = {
-        "ANSIBLE_DEBUG": C.config.get_config_value("DEFAULT_DEBUG", variables=task_vars),
-        "ANSIBLE_KEEP_REMOTE_FILES": C.config.get_config_value(
-            "DEFAULT_KEEP_REMOTE_FILES", variables=task_vars
-        ),
-    }
-    for name, value in settings.items():
-        if value:
-            raise PkiError(
-                "no key is delivered while Ansible's debugging is on",
-                rule="RELEASE-DEBUGGING",
-                found=f"{name} is on",
-                expected=f"{name} off",
-                where="the environment or ansible.cfg of the controller",
-                next_step="switch it off and run again; nothing was changed",
-            )

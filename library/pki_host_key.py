@@ -55,9 +55,9 @@ options:
         type: int
         default: 0
       bits:
-        description: Size of a new key.
+        description: Size of a new key, as the policy wants it.
         type: int
-        default: 4096
+        default: 0
       digest:
         description: The digest to sign, in base64.
         type: str
@@ -177,7 +177,7 @@ ALGORITHMS = ["sha256", "sha384", "sha512"]
 KEYS = {
     "entry": {"type": "str", "required": True},
     "version": {"type": "int", "default": 0},
-    "bits": {"type": "int", "default": 4096},
+    "bits": {"type": "int", "default": 0},
     "digest": {"type": "str", "default": ""},
     "algorithm": {"type": "str", "choices": ALGORITHMS, "default": "sha256"},
     "keep": {"type": "int", "default": 0},

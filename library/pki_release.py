@@ -16,6 +16,8 @@ description:
   - The host compares its release directories with what was accepted. Only for a key that is missing
     there, or is not the certificate's, the action logs in as the release role and has the export
     wrapped for this host; the host checks what the token was made for, and unwraps.
+  - Of a certificate with C(delivery=pull) the action makes no token; the host logs in with its own
+    identity and reads the one version of the one key.
   - It does not put a release into service; the C(pki_gateway) module does.
   - It refuses to work while Ansible's debugging is on, because that prints or keeps what only the
     host may see.
@@ -99,7 +101,7 @@ options:
     type: int
     default: 60
   host_vault:
-    description: How the host reaches the key server.
+    description: How the host reaches the key server; several addresses are separated by commas.
     type: dict
     suboptions:
       address:
@@ -118,6 +120,37 @@ options:
         description: Seconds to wait for an answer.
         type: int
         default: 30
+      auth:
+        description:
+          - How the host logs in as itself, for certificates with C(delivery=pull). Places on the
+            host; no secret is an option.
+        type: dict
+        suboptions:
+          method:
+            description: By AppRole, or by the host's own TLS certificate.
+            type: str
+            choices: [approle, cert]
+            required: true
+          mount:
+            description: Where the method is mounted; its name if empty.
+            type: str
+            default: ''
+          role:
+            description: The certificate role to log in with; any that fits if empty.
+            type: str
+            default: ''
+          role_id_file:
+            description: File of the role id, mode 0600.
+            type: path
+          secret_id_file:
+            description: File of the secret id, mode 0600.
+            type: path
+          client_cert:
+            description: File of the host's certificate, PEM.
+            type: path
+          client_key:
+            description: File of its private key, PEM without encryption, mode 0600.
+            type: path
   state:
     description: What the host does; set by the action.
     type: str
@@ -176,13 +209,20 @@ refused:
 import os
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import files, release, unwrap
+from ansible.module_utils.pki_host import files, pull, release, vault_http
 
+HOST_AUTH = {
+    "method": {"type": "str", "choices": ["approle", "cert"], "required": True},
+    "mount": {"type": "str", "default": ""},
+    "role": {"type": "str", "default": ""},
+    **{name: {"type": "path"} for names in pull.NEEDS.values() for name in names},
+}
 HOST_VAULT = {
     "address": {"type": "str", "required": True},
     "ca_pem": {"type": "str", "default": ""},
     "namespace": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 30},
+    "auth": {"type": "dict", "options": HOST_AUTH},
 }
 SPEC = {
     "release_root": {"type": "path", "required": True},
@@ -209,13 +249,18 @@ SPEC = {
 
 def present(module, releases):
     """The states before, after putting every release right under the root's lock."""
-    raw = module.params["host_vault"]
+    raw = module.params["host_vault"] or {}
     vault = None
     if raw:
-        vault = unwrap.VaultAddress(raw["address"], raw["ca_pem"], raw["namespace"], raw["timeout"])
+        where = (raw["address"], raw["ca_pem"], raw["namespace"], raw["timeout"])
+        vault = vault_http.VaultAddress(*where)
     root, tokens = module.params["release_root"], module.params["wrap_tokens"]
-    with files.HostLock(os.path.join(root, ".lock")):
-        return [release.present(root, item, vault, tokens.get(item.key_path)) for item in releases]
+    lock = files.HostLock(os.path.join(root, ".lock"))
+    with lock, pull.session(vault, raw.get("auth")) as login:
+        return [
+            release.present(root, item, vault, tokens.get(item.key_path), login)
+            for item in releases
+        ]
 
 
 def handler(module):

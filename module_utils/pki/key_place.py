@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .errors import PkiError
 from .inventory import Certificate
+from .inventory_certificates import DELIVERIES
 from .public_state import VersionFiles
 from .stores.transit import mount_for
 
@@ -69,3 +70,9 @@ def of_version(certificate: Certificate, files: VersionFiles | None) -> KeyPlace
         where=str(files.path / "request.yml"),
         next_step="declare the other class under a name of its own; an entry cannot move",
     )
+
+
+def delivery(certificate: Certificate, files: VersionFiles | None) -> str:
+    """How a version's key reaches the host: as declared, if it is in the declared store still."""
+    store = of_version(certificate, files).store
+    return certificate.delivery if store == certificate.store else DELIVERIES[store][0]

@@ -25,6 +25,7 @@ class ReleaseBundle:
     id: str
     key_path: str
     files: tuple[tuple[str, str], ...]
+    key_source: str = "wrapped"
     gate: InitVar[object] = None
 
     def __post_init__(self, gate: object) -> None:
@@ -32,11 +33,14 @@ class ReleaseBundle:
             raise TypeError("a release is made with ReleaseBundle.of() from an accepted reply")
 
     @staticmethod
-    def of(name: str, version: int, accepted: Accepted, key_path: str) -> ReleaseBundle:
+    def of(
+        name: str, version: int, accepted: Accepted, key_path: str, key_source: str = "wrapped"
+    ) -> ReleaseBundle:
         """The release of an accepted certificate.
 
         ``key_path`` is where its key is released (``<mount>/export/signing-key/...``); the
-        host compares it with what the delivered token was made for.
+        host compares it with what the delivered token was made for, or reads it itself
+        (``key_source`` ``pull``).
         """
         if type(accepted) is not Accepted:
             raise TypeError("a release is made from an accepted reply only")
@@ -58,7 +62,9 @@ class ReleaseBundle:
         }
         # Nothing of this run in it: files of one id must always be the same bytes.
         files["release.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
-        return ReleaseBundle(name, version, identity, key_path, tuple(files.items()), _GATE)
+        return ReleaseBundle(
+            name, version, identity, key_path, tuple(files.items()), key_source, _GATE
+        )
 
     def for_host(self) -> dict[str, Any]:
         """The bundle as a module parameter."""
@@ -67,6 +73,7 @@ class ReleaseBundle:
             "version": self.version,
             "id": self.id,
             "key_path": self.key_path,
+            "key_source": self.key_source,
             "files": dict(self.files),
         }
 

@@ -22,9 +22,12 @@ from typing import Any
 
 from . import files, openssl
 from .errors import HostError
-from .unwrap import VaultAddress, unwrap_key
+from .pull import Session
+from .unwrap import unwrap_key
+from .vault_http import VaultAddress
 
 KEY = "key.pem"
+WRAPPED, PULL = "wrapped", "pull"
 PUBLIC_NAMES = ("certificate.pem", "chain.pem", "fullchain.pem", "release.json")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ID = re.compile(r"v[1-9][0-9]*-[0-9a-f]{16}")
@@ -35,7 +38,8 @@ class Release:
     """One release as the controller made it from an accepted certificate.
 
     ``contents`` are the public files' texts by name. ``key_path`` is where the key is
-    exported: ``<mount>/export/signing-key/<key name>/<version>``.
+    exported: ``<mount>/export/signing-key/<key name>/<version>``. ``key_source`` is how it gets
+    here: ``wrapped`` in a token, or ``pull`` by the host itself.
     """
 
     certificate: str
@@ -43,6 +47,7 @@ class Release:
     id: str
     contents: Mapping[str, str]
     key_path: str
+    key_source: str = WRAPPED
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> Release:
@@ -53,6 +58,7 @@ class Release:
             id=str(raw["id"]),
             contents={str(name): str(text) for name, text in raw["files"].items()},
             key_path=str(raw["key_path"]),
+            key_source=str(raw.get("key_source") or WRAPPED),
         )
         if not _SAFE_NAME.fullmatch(release.certificate) or not _ID.fullmatch(release.id):
             raise _malformed(release, "a name or id with other characters")
@@ -124,18 +130,24 @@ def inspect(root: str, release: Release) -> State:
     return state
 
 
-def present(root: str, release: Release, vault: VaultAddress | None, token: str | None) -> State:
+def present(
+    root: str,
+    release: Release,
+    vault: VaultAddress | None,
+    token: str | None,
+    session: Session | None = None,
+) -> State:
     """Make the directory right and return what was wrong before.
 
-    Raises HostError when a key is needed and no token came, and everything that
-    :func:`~.unwrap.unwrap_key` raises. The key goes first: without it there is no
-    release, and a half release is never linked by anybody.
+    Raises HostError when a key is needed and neither token nor login came, and everything that
+    :func:`~.unwrap.unwrap_key` and :meth:`~.pull.Session.key` raise. The key goes first: without
+    it there is no release, and a half release is never linked by anybody.
     """
     state = inspect(root, release)
     directory = release.directory(root)
     files.sweep(directory)
     if state.needs_key:
-        key = _delivered_key(release, vault, token)
+        key = _delivered_key(release, vault, token, session)
         files.write(os.path.join(directory, KEY), key, files.PRIVATE)
     for name in state.contents:
         data = release.contents[name].encode()
@@ -180,17 +192,13 @@ def _key_fits(release: Release, key: bytes) -> bool:
     return openssl.belongs_together(key, release.contents["certificate.pem"].encode())
 
 
-def _delivered_key(release: Release, vault: VaultAddress | None, token: str | None) -> bytes:
-    if vault is None or not token:
-        raise HostError(
-            f"{release.certificate}: the private key is not on this host and none was delivered",
-            rule="RELEASE-NO-KEY",
-            found="no wrap token for this release",
-            expected="a token wrapped for this host in this task",
-            where=release.key_path,
-            next_step="run the release role; the module alone cannot make a token",
-        )
-    key = unwrap_key(vault, token, release.key_path)
+def _delivered_key(
+    release: Release, vault: VaultAddress | None, token: str | None, session: Session | None
+) -> bytes:
+    if release.key_source == PULL:
+        key = _pulled(release, session)
+    else:
+        key = _unwrapped(release, vault, token)
     if not _key_fits(release, key):
         raise HostError(
             f"{release.certificate}: the delivered key does not belong to the certificate",
@@ -202,6 +210,33 @@ def _delivered_key(release: Release, vault: VaultAddress | None, token: str | No
             "store; nothing was written",
         )
     return key
+
+
+def _unwrapped(release: Release, vault: VaultAddress | None, token: str | None) -> bytes:
+    if vault is None or not token:
+        raise HostError(
+            f"{release.certificate}: the private key is not on this host and none was delivered",
+            rule="RELEASE-NO-KEY",
+            found="no wrap token for this release",
+            expected="a token wrapped for this host in this task",
+            where=release.key_path,
+            next_step="run the release role; the module alone cannot make a token",
+        )
+    return unwrap_key(vault, token, release.key_path)
+
+
+def _pulled(release: Release, session: Session | None) -> bytes:
+    if session is None:
+        raise HostError(
+            f"{release.certificate}: this host is to fetch its key, and has no login",
+            rule="RELEASE-NO-LOGIN",
+            found="no host_vault.auth",
+            expected="address, ca_pem and auth of the key server, as this host reaches it",
+            where=release.key_path,
+            next_step="set release_host_auth (method and files on the host), or delivery: wrapped "
+            "for this certificate; nothing was written",
+        )
+    return session.key(release.key_path)
 
 
 def _malformed(release: Release, found: str) -> HostError:

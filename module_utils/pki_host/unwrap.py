@@ -9,32 +9,15 @@ another one would otherwise install a stranger's key.
 
 from __future__ import annotations
 
-import json
 import re
-import ssl
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from .errors import HostError
+from .vault_http import OK, SEALED, VaultAddress, call, private_key
 
 _WRAP_LOST = (400, 404)
-_MAX_ANSWER = 1 << 20
 _PASSPHRASE = re.compile(r"[0-9a-f]{64}")
-_ONE_PRIVATE_KEY = re.compile(
-    rb"\s*-----BEGIN (RSA )?PRIVATE KEY-----\s[A-Za-z0-9+/=\s]+-----END (RSA )?PRIVATE KEY-----\s*"
-)
-
-
-@dataclass(frozen=True)
-class VaultAddress:
-    """Where the host reaches the key server, and the CA that vouches for it (PEM text)."""
-
-    address: str
-    ca_pem: str
-    namespace: str = ""
-    timeout_seconds: float = 30.0
 
 
 def unwrap_key(vault: VaultAddress, token: str, key_path: str) -> bytes:
@@ -44,22 +27,7 @@ def unwrap_key(vault: VaultAddress, token: str, key_path: str) -> bytes:
     path the token was created on. Raises HostError VAULT-WRAP-USED, VAULT-WRAP-PATH,
     VAULT-UNREACHABLE, VAULT-TLS or VAULT-ANSWER; no error carries the token or the key.
     """
-    answer = _unwrapped(vault, token, key_path)
-    version = key_path.rsplit("/", 1)[-1]
-    try:
-        pem: bytes = answer["data"]["keys"][version].encode("ascii")
-    except (KeyError, TypeError, AttributeError, UnicodeEncodeError):
-        pem = b""
-    if not _ONE_PRIVATE_KEY.fullmatch(pem):
-        raise HostError(
-            "the unwrapped secret is not one private key",
-            rule="VAULT-ANSWER",
-            found="an answer of another shape",
-            expected=f"version {version} as one unencrypted PEM private key",
-            where=f"{vault.address} {key_path}",
-            next_step="check that the export path is that of a transit key",
-        )
-    return pem if pem.endswith(b"\n") else pem + b"\n"
+    return private_key(_unwrapped(vault, token, key_path), key_path, vault.address)
 
 
 def unwrap_passphrase(vault: VaultAddress, token: str, path: str) -> str:
@@ -85,7 +53,7 @@ def unwrap_passphrase(vault: VaultAddress, token: str, path: str) -> str:
     )
 
 
-def _unwrapped(vault: VaultAddress, token: str, path: str) -> dict[str, Any]:
+def _unwrapped(vault: VaultAddress, token: str, path: str) -> Mapping[str, Any]:
     """What is behind a token that was made on ``path``, and on no other."""
     created = _lookup(vault, token, path)
     if created != path:
@@ -113,64 +81,11 @@ def _post(
     token: str | None,
     body: dict[str, str] | None,
     key_path: str,
-) -> dict[str, Any]:
-    request = urllib.request.Request(
-        "{}/v1/{}".format(vault.address.rstrip("/"), path),
-        data=json.dumps(body or {}).encode(),
-        headers={"Content-Type": "application/json", "X-Vault-Request": "true"},
-        method="POST",
-    )
-    if token is not None:
-        request.add_unredirected_header("X-Vault-Token", token)
-    if vault.namespace:
-        request.add_header("X-Vault-Namespace", vault.namespace)
-    try:
-        with _opener(vault).open(request, timeout=vault.timeout_seconds) as response:
-            answer = json.loads(response.read(_MAX_ANSWER))
-    except urllib.error.HTTPError as exc:
-        status = exc.code
-        exc.close()
-        raise _refused(vault, path, key_path, status) from None
-    except (OSError, ValueError) as exc:
-        raise _unreachable(vault, exc) from None
-    if not isinstance(answer, dict):
-        raise _unreachable(vault, ValueError())
-    return answer
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A token must not travel to an address the inventory does not name."""
-
-    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
-        return None
-
-
-def _opener(vault: VaultAddress) -> urllib.request.OpenerDirector:
-    if not vault.address.startswith("https://"):
-        raise HostError(
-            "keys are fetched over TLS only",
-            rule="VAULT-TLS",
-            found=vault.address,
-            expected="an address beginning with https://",
-            where="the host's vault address",
-            next_step="correct the address in the inventory",
-        )
-    try:
-        context = ssl.create_default_context(cadata=vault.ca_pem or None)
-    except ssl.SSLError:
-        raise HostError(
-            "the CA file of the key server holds no certificate",
-            rule="VAULT-TLS",
-            found="text that is not PEM",
-            expected="the PEM certificate of the CA that issued the server's certificate",
-            where=vault.address,
-            next_step="correct the CA file option; never switch verification off",
-        ) from None
-    return urllib.request.build_opener(
-        urllib.request.ProxyHandler({}),  # the environment's proxy has no business here
-        urllib.request.HTTPSHandler(context=context),
-        _NoRedirect(),
-    )
+) -> Mapping[str, Any]:
+    answer = call(vault, path, token=token, body=body)
+    if answer.status != OK:
+        raise _refused(vault, path, key_path, answer.status)
+    return answer.document
 
 
 def _refused(vault: VaultAddress, path: str, key_path: str, status: int) -> HostError:
@@ -188,30 +103,11 @@ def _refused(vault: VaultAddress, path: str, key_path: str, status: int) -> Host
     reasons = {403: "the server refused", 503: "the server is sealed or not active"}
     return HostError(
         "the key server did not hand over the key",
-        rule="VAULT-SEALED" if status == 503 else "VAULT-ANSWER",
+        rule="VAULT-SEALED" if status == SEALED else "VAULT-ANSWER",
         found=f"{reasons.get(status, 'unexpected')}: status {status} from {path}",
         expected="status 200",
         where=f"{vault.address} {key_path}",
-        next_step="unseal the server" if status == 503 else "read the server's log for this path",
-    )
-
-
-def _unreachable(vault: VaultAddress, exc: Exception) -> HostError:
-    reason = getattr(exc, "reason", exc)
-    if isinstance(reason, ssl.SSLError):
-        return HostError(
-            "the key server's certificate is not trusted by this host",
-            rule="VAULT-TLS",
-            found=str(getattr(reason, "verify_message", "")) or "TLS failed",
-            expected="a certificate of the configured CA for this name",
-            where=vault.address,
-            next_step="correct the CA file or the address; never switch verification off",
-        )
-    return HostError(
-        "this host cannot reach the key server",
-        rule="VAULT-UNREACHABLE",
-        found=str(getattr(reason, "strerror", "") or type(reason).__name__),
-        expected=f"an answer within {vault.timeout_seconds:.0f} s",
-        where=vault.address,
-        next_step="open the way from this host to that address, then run again",
+        next_step="unseal the server"
+        if status == SEALED
+        else "read the server's log for this path",
     )
