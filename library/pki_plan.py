@@ -213,15 +213,8 @@ from ansible.module_utils.pki import (
     session,
 )
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
+from ansible.module_utils.pki_ansible.arguments import ENDPOINTS, INVENTORY, JUDGED, VAULT
 
-ENDPOINT = {
-    "certificate": {"type": "str", "required": True},
-    "host": {"type": "str", "required": True},
-    "address": {"type": "str", "required": True},
-    "port": {"type": "int", "required": True},
-    "server_name": {"type": "str", "required": True},
-}
 ASKED = {
     "certificate": {"type": "str", "required": True},
     "reason": {"type": "str", "required": True},
@@ -230,7 +223,7 @@ SPEC = {
     **INVENTORY,
     **JUDGED,
     **VAULT,
-    "endpoints": {"type": "list", "elements": "dict", "default": [], "options": ENDPOINT},
+    **ENDPOINTS,
     "gateways": {"type": "raw"},
     "known_hosts": {"type": "list", "elements": "str", "default": []},
     "asked": {"type": "list", "elements": "dict", "default": [], "options": ASKED},
@@ -238,17 +231,6 @@ SPEC = {
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},
 }
-
-
-def served(endpoints):
-    """Serial that each endpoint presents, by certificate and host; None if it does not answer."""
-    found = {}
-    for endpoint in endpoints:
-        seen = probe.served(endpoint["address"], endpoint["port"], endpoint["server_name"])
-        found.setdefault(str(endpoint["certificate"]), {})[str(endpoint["host"])] = (
-            seen.serial or None
-        )
-    return found
 
 
 def check(params, inputs):
@@ -273,7 +255,7 @@ def handler(module):
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
         compromised = ledger.stored(client, inputs.environment_classes)
     asked = {str(one["certificate"]): str(one["reason"]) for one in module.params["asked"]}
-    plans = gather.plans(inputs, keys, served(module.params["endpoints"]), asked)
+    plans = gather.plans(inputs, keys, probe.serials(module.params["endpoints"]), asked)
     told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:
@@ -288,7 +270,7 @@ def handler(module):
         "attention": [plan.name for plan in plans if plan.needs_person],
         "key_digests": {
             name: {str(number): version.spki_sha256 for number, version in versions.items()}
-            for name, versions in keys.items()
+            for name, versions in keys.versions.items()
         },
     }
 

@@ -14,6 +14,25 @@ def withdraw(certificate: str) -> str:
     return _typed("outcome", certificate, "outcome=withdrawn")
 
 
+def retire(certificate: str) -> str:
+    """For the versions that a newer one in service has replaced."""
+    return _typed("retire", certificate)
+
+
+def compromised(certificate: str) -> str:
+    """For a key that others know, or may know."""
+    return _typed("compromised", certificate)
+
+
+def supply(certificate: str) -> str:
+    """For a request that a device made, which keeps its key."""
+    return f"{_playbook('supply', certificate)} -e csr_file=FILE"
+
+
 def _typed(playbook: str, certificate: str, *given: str) -> str:
-    extra = "".join(f" -e {one}" for one in (f"certificate={certificate}", *given))
-    return f"ansible-playbook -i INVENTORY playbooks/{playbook}.yml{extra} -e \"reason='...'\""
+    extra = "".join(f" -e {one}" for one in given)
+    return f"{_playbook(playbook, certificate)}{extra} -e \"reason='...'\""
+
+
+def _playbook(name: str, certificate: str) -> str:
+    return f"ansible-playbook -i INVENTORY playbooks/{name}.yml -e certificate={certificate}"

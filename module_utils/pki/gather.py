@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from types import MappingProxyType
@@ -28,16 +28,29 @@ from .trust_files import LoadedTrust
 Served = Mapping[str, Mapping[str, str | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key versions of certificates by name and number, for those that have any.
+
+    ``silent`` are, by certificate, the kinds of store that could not be asked: a host that did
+    not answer, and every device.
+    """
+
+    versions: Mapping[str, Mapping[int, KeyVersion]] = field(default_factory=dict)
+    silent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
 def plans(
     inputs: session.Inputs,
-    keys: Mapping[str, Mapping[int, KeyVersion]],
+    keys: Keys,
     served: Served,
     asked: Mapping[str, str] = MappingProxyType({}),
+    deploy_now: str = "",
 ) -> tuple[CertificatePlan, ...]:
     """The plan of every declared certificate, in the order of the inventory.
 
     ``asked`` are people's words for new requests by certificate, as this run would have
-    recorded them if it were not a check.
+    recorded them if it were not a check; ``deploy_now`` is one not to wait for any window.
     """
     sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
     parsed = {
@@ -46,17 +59,24 @@ def plans(
     }
     results = []
     for name, certificate in inputs.declared.certificates.items():
+        versions = with_word(
+            _versions(inputs, name, parsed[certificate.trust]), asked.get(name), inputs.now
+        )
         observed = Observed(
-            keys=keys.get(name, {}),
-            versions=with_word(
-                _versions(inputs, name, parsed[certificate.trust]), asked.get(name), inputs.now
-            ),
+            keys=keys.versions.get(name, {}),
+            versions=versions,
             served=_served(certificate, served),
+            keys_known=_store_of_next(certificate, versions) not in keys.silent.get(name, ()),
         )
-        results.append(
-            plan(wanted(inputs, certificate), observed, limits(inputs, name), inputs.now)
-        )
+        wish = wanted(inputs, certificate)
+        results.append(plan(wish, observed, limits(inputs, name), inputs.now, deploy_now))
     return tuple(results)
+
+
+def _store_of_next(certificate: Certificate, versions: tuple[Version, ...]) -> str:
+    """Where the key of the open request is, or else of the next one."""
+    open_requests = [one.requested for one in versions if one.requested and not one.settled]
+    return (open_requests[-1].intent.store if open_requests else "") or certificate.store
 
 
 def _served(certificate: Certificate, served: Served) -> Mapping[str, str | None]:
@@ -121,24 +141,33 @@ def wanted(inputs: session.Inputs, certificate: Certificate) -> Wanted:
         ),
         hosts=certificate.hosts,
         store=certificate.store,
+        renewal=certificate.renewal,
     )
 
 
 def limits(inputs: session.Inputs, name: str) -> Limits:
     """The policy's numbers for a certificate's plan."""
-    return Limits(timedelta(days=inputs.policy_of(name).number("renewal_window_days")))
+    policy = inputs.policy_of(name)
+    return Limits(
+        renewal_window=timedelta(days=policy.number("renewal_window_days")),
+        deploy_margin=timedelta(days=policy.number("deploy_margin_days")),
+    )
 
 
-def keys(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, KeyVersion]]:
-    """Every declared certificate's key versions, for those that have any."""
-    return {
-        name: {
-            number: KeyVersion(one.version.created, one.spki_sha256)
-            for number, one in versions.items()
-        }
-        for name, versions in stored(inputs, stores).items()
-        if versions
-    }
+def keys(inputs: session.Inputs, stores: keystores.Stores) -> Keys:
+    """Every declared certificate's key versions."""
+    looked = look(inputs, stores)
+    return Keys(
+        versions={
+            name: {
+                number: KeyVersion(one.version.created, one.spki_sha256)
+                for number, one in versions.items()
+            }
+            for name, versions in looked.found.items()
+            if versions
+        },
+        silent=looked.silent,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,23 +207,35 @@ def key_facts(
     """
     return {
         name: {number: one.as_fact() for number, one in versions.items()}
-        for name, versions in stored(inputs, stores).items()
+        for name, versions in look(inputs, stores).found.items()
     }
 
 
-def stored(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[int, Stored]]:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found where certificates' keys are; ``silent`` as in :class:`Keys`."""
+
+    found: dict[str, dict[int, Stored]]
+    silent: dict[str, frozenset[str]]
+
+
+def look(inputs: session.Inputs, stores: keystores.Stores) -> Looked:
     """Every declared certificate's key versions: one list per store, one read per key and store.
 
     A version with a request is looked up where its request says its key is.
     """
     known: dict[KeyPlace, frozenset[str]] = {}
     found: dict[str, dict[int, Stored]] = {}
+    silent: dict[str, frozenset[str]] = {}
     for name, certificate in inputs.declared.certificates.items():
         files = {item.number: item for item in public_state.scan(inputs.certificates_dir, name)}
         places = {number: key_place.of_version(certificate, one) for number, one in files.items()}
         versions = found.setdefault(name, {})
         today = key_place.declared(certificate)
         for place in dict.fromkeys([today, *places.values()]):
+            if not stores.known(certificate, place):
+                silent[name] = silent.get(name, frozenset()) | {place.store}
+                continue
             store, listed = stores.at(certificate, place), replace(place, name="")
             if listed not in known:
                 known[listed] = store.names()
@@ -202,4 +243,4 @@ def stored(inputs: session.Inputs, stores: keystores.Stores) -> dict[str, dict[i
             for number, version in record.versions.items() if record else ():
                 if record and places.get(number, today) == place:
                     versions[number] = Stored(place, record, version)
-    return found
+    return Looked(found, silent)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import names
@@ -68,7 +68,7 @@ class Certificate:
     group: str = ""
     san: tuple[str, ...] = ()
     encrypted: bool = False
-    renewal: Renewal = Renewal()
+    renewal: Renewal = field(default_factory=Renewal)
 
     @property
     def entry(self) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from .windows import Renewal
+
 
 class State(StrEnum):
     """Where a certificate is in its life (design section 3)."""
@@ -47,15 +49,23 @@ class Reason(StrEnum):
     RENEWAL_WINDOW = "renewal_window"
     IN_SERVICE = "in_service"
     NOT_YET_SERVED = "not_yet_served"
+    HOST_NOT_ASKED = "host_not_asked"
+    LEFT_TO_THE_DEVICE = "left_to_the_device"
+    WAITS_FOR_WINDOW = "waits_for_window"
 
 
 class Kind(StrEnum):
-    """What a role can be told to do."""
+    """What a role can be told to do.
+
+    ``KEEP`` is for the certificate before one whose deployment waits: where it is in service,
+    it stays there.
+    """
 
     CREATE_KEY = "create_key"
     WRITE_REQUEST = "write_request"
     ACCEPT = "accept"
     DEPLOY = "deploy"
+    KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +203,26 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the inventory declares of one certificate; ``store`` is where its keys are made."""
+    """What the inventory declares of one certificate.
+
+    ``store`` is where its keys are made, ``renewal`` what the entry says of the next one.
+    """
 
     name: str
     intent: Intent
     hosts: str
     store: str = "transit"
+    renewal: Renewal = field(default_factory=Renewal)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The policy's numbers that planning needs."""
+    """The policy's numbers that planning needs.
+
+    Attributes:
+        renewal_window: before a certificate's end, when the entry says nothing else.
+        deploy_margin: what the one in service must still last when a deployment window opens.
+    """
 
     renewal_window: timedelta
+    deploy_margin: timedelta = timedelta(0)

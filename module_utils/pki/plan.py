@@ -9,27 +9,35 @@ A version is *settled* when its request has an outcome: an accepted certificate,
 recorded rejection or withdrawal. The wanted version of a new request is the highest
 settled one plus one; so a key that exists without a settled request *is* the pending
 request and is used again, never made twice.
+
+Versions are counted across stores. Where an edit moves the next key to another store, that
+one's first version may have a higher number; transit, which counts from one, then makes the
+versions before it, too, and nobody uses them. That costs a key or two; two numbers for one
+version would cost every reader of a record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from .lifecycle import Kind, Limits, Observed, Reason, State, Version, Wanted
-from .plan_checks import CHECKS, Case, Verdict, expired
+from .plan_case import Case, Verdict, expired
+from .plan_checks import verdict as decided
+from .windows import Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a role is to do, and why."""
+    """One thing a role is to do, and why; ``timing`` is when it may, of a deployment."""
 
     kind: Kind
     certificate: str
     version: int
     reason: Reason
     hosts: str
+    timing: Timing = field(default_factory=Timing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +63,21 @@ class CertificatePlan:
     versions: Mapping[int, State]
     served: Mapping[str, str | None]
     needs_person: bool
+    timing: Timing = field(default_factory=Timing)
 
 
-def plan(wanted: Wanted, observed: Observed, limits: Limits, now: datetime) -> CertificatePlan:
-    """State and actions of one certificate at ``now`` (aware UTC)."""
-    case = Case(wanted, observed, limits, now)
-    verdict = next(verdict for check in CHECKS if (verdict := check(case)) is not None)
+def plan(
+    wanted: Wanted, observed: Observed, limits: Limits, now: datetime, deploy_now: str = ""
+) -> CertificatePlan:
+    """State and actions of one certificate at ``now`` (aware UTC).
+
+    ``deploy_now`` is a person's reason to deploy outside its windows.
+    """
+    case = Case(wanted, observed, limits, now, deploy_now)
+    verdict = decided(case)
     live, pending = case.live, case.pending
     accepted = live.accepted if live else None
+    actions = _actions(case, verdict)
     return CertificatePlan(
         name=wanted.name,
         common_name=wanted.intent.common_name,
@@ -79,10 +94,11 @@ def plan(wanted: Wanted, observed: Observed, limits: Limits, now: datetime) -> C
         not_after=accepted.not_after if accepted else None,
         days_left=(accepted.not_after - now).days if accepted else None,
         difference=verdict.difference,
-        actions=_actions(case, verdict),
+        actions=actions,
         versions=_version_states(case),
         served=dict(observed.served),
         needs_person=verdict.needs_person,
+        timing=next((one.timing for one in reversed(actions) if one.timing != Timing()), Timing()),
     )
 
 
@@ -94,24 +110,24 @@ def _actions(case: Case, verdict: Verdict) -> tuple[Action, ...]:
     several deployable versions the newest one that passes judgement is installed.
     """
 
-    def action(kind: Kind, version: int, reason: Reason) -> Action:
-        return Action(kind, case.wanted.name, version, reason, case.wanted.hosts)
+    def action(kind: Kind, version: Version, reason: Reason) -> Action:
+        timing = case.timing(version) if kind is Kind.DEPLOY else Timing()
+        return Action(kind, case.wanted.name, version.number, reason, case.wanted.hosts, timing)
 
-    left_out = () if case.on_gateways else (Kind.DEPLOY,)
-    steps = [
-        action(kind, case.wanted_version, verdict.reason)
-        for kind in verdict.steps
-        if kind not in left_out
-    ]
+    def actions(kinds: tuple[Kind, ...], version: Version, reason: Reason) -> list[Action]:
+        left_out = () if case.deployable(version) else (Kind.DEPLOY,)
+        return [action(kind, version, reason) for kind in kinds if kind not in left_out]
+
+    wanted = case.pending or Version(case.wanted_version)
+    steps = actions(verdict.steps, wanted, verdict.reason)
     live = case.live
     if live is None or expired(live, case.now):
         return tuple(steps)
     # Accepting again is the validation every run owes the live certificate.
-    kept = [
-        action(kind, live.number, Reason.IN_SERVICE)
-        for kind in (Kind.ACCEPT, Kind.DEPLOY)
-        if kind not in left_out
-    ]
+    kept = actions((Kind.ACCEPT, Kind.DEPLOY), live, Reason.IN_SERVICE)
+    before = case.before(live) if case.timing(live).held_why else None
+    if before is not None:
+        kept.insert(0, action(Kind.KEEP, before, Reason.WAITS_FOR_WINDOW))
     return tuple(kept + steps)
 
 

@@ -8,94 +8,13 @@ reason. The order is :data:`CHECKS`, and it is the policy: read it from top to b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 
 from . import commands
 from .errors import shown
-from .lifecycle import Asked, KeyVersion, Kind, Limits, Observed, Reason, State, Version, Wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A check's word: the state, the reason, and what is to be done."""
-
-    state: State
-    reason: Reason
-    message: str
-    next_action: str
-    waits_for: str = ""
-    since: datetime | None = None
-    steps: tuple[Kind, ...] = ()
-    difference: tuple[str, ...] = ()
-    needs_person: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One certificate with everything gathered, and the questions checks ask of it."""
-
-    wanted: Wanted
-    observed: Observed
-    limits: Limits
-    now: datetime
-
-    @property
-    def settled(self) -> tuple[Version, ...]:
-        return tuple(version for version in self._ordered() if version.settled)
-
-    @property
-    def wanted_version(self) -> int:
-        """Highest settled version plus one: the version a new request has."""
-        return max((version.number for version in self.settled), default=0) + 1
-
-    @property
-    def live(self) -> Version | None:
-        """The newest accepted version that is not revoked: the one to serve."""
-        usable = [v for v in self.settled if v.accepted and not v.accepted.revoked_at]
-        return usable[-1] if usable else None
-
-    @property
-    def last(self) -> Version | None:
-        """The newest settled version, whatever its outcome."""
-        return self.settled[-1] if self.settled else None
-
-    @property
-    def pending(self) -> Version | None:
-        """The version being asked for: a key or a request that has no outcome yet."""
-        number = self.wanted_version
-        version = self._wanted()
-        if version is not None and version.begun:
-            return version
-        return Version(number) if number in self.observed.keys else None
-
-    @property
-    def asked(self) -> Asked | None:
-        """A person's word for the wanted version."""
-        version = self._wanted()
-        return version.asked if version else None
-
-    @property
-    def on_gateways(self) -> bool:
-        """Whether gateways serve it: a key for signing only never leaves its store (4.1.2)."""
-        return "mtls" in self.wanted.intent.purposes
-
-    @property
-    def key(self) -> KeyVersion | None:
-        """The key of the wanted version."""
-        return self.observed.keys.get(self.wanted_version)
-
-    def _wanted(self) -> Version | None:
-        number = self.wanted_version
-        return next((one for one in self.observed.versions if one.number == number), None)
-
-    def _ordered(self) -> list[Version]:
-        return sorted(self.observed.versions, key=lambda version: version.number)
-
-
-def expired(version: Version, now: datetime) -> bool:
-    return version.accepted is not None and version.accepted.not_after < now
-
+from .lifecycle import Kind, Reason, State, Version
+from .plan_case import EXTERNAL, Case, Verdict, expired
 
 # The checks, in the order in which they are asked. Each returns None to pass the question on.
 
@@ -107,6 +26,8 @@ def key_lost(case: Case) -> Verdict | None:
     pending = case.pending
     if pending is None or pending.requested is None or case.key is not None:
         return None
+    if not case.keys_known:
+        return None  # nobody could be asked: that is no loss
     return Verdict(
         state=State.REQUESTED,
         reason=Reason.KEY_LOST,
@@ -169,9 +90,24 @@ def reply_present(case: Case) -> Verdict | None:
         reason=Reason.REPLY_PRESENT,
         message=f"a reply to request v{pending.number} has arrived",
         since=pending.requested.created,
-        next_action=f"check the reply, accept v{pending.number} and deploy it",
+        next_action=f"check the reply, accept v{pending.number} and {_put(case, pending)}",
         steps=(Kind.ACCEPT, Kind.DEPLOY),
     )
+
+
+def _put(case: Case, version: Version) -> str:
+    """How a certificate comes into service once it is accepted."""
+    if case.store_of(version) == EXTERNAL:
+        return _upload(case, version)
+    timing = case.timing(version)
+    if timing.held_why:
+        return f"deploy it from {timing.opening}"
+    return f"deploy it now: {timing.early_why}" if timing.early_why else "deploy it"
+
+
+def _upload(case: Case, version: Version) -> str:
+    directory = f"certificates/{case.wanted.name}/{version.number}"
+    return f"upload certificate.pem and chain.pem of {directory}/ to the device"
 
 
 def waiting_for_reply(case: Case) -> Verdict | None:
@@ -335,7 +271,7 @@ def renewal_window(case: Case) -> Verdict | None:
     live = case.live
     if live is None or live.accepted is None:
         return None
-    opens = live.accepted.not_after - case.limits.renewal_window
+    opens = case.request_point(live)
     if case.now < opens:
         return None
     return Verdict(
@@ -348,30 +284,65 @@ def renewal_window(case: Case) -> Verdict | None:
     )
 
 
+def left_to_the_device(case: Case) -> Verdict | None:
+    """Accepted for a key that a device keeps: its user puts it there, and nobody here sees it."""
+    live = case.live
+    if live is None or live.accepted is None or case.store_of(live) != EXTERNAL:
+        return None
+    if case.served(live):
+        return None
+    return Verdict(
+        state=State.ACCEPTED,
+        reason=Reason.LEFT_TO_THE_DEVICE,
+        message=f"certificate v{live.number} is accepted for a device's key{_late(case, live)}",
+        since=live.accepted.accepted_at,
+        next_action=f"{_upload(case, live)}, unless that is done; renew from "
+        f"{_day(case.request_point(live))}",
+    )
+
+
+def waits_for_window(case: Case) -> Verdict | None:
+    """Accepted, and not to be put into service yet: another one is in service meanwhile."""
+    live = case.live
+    if live is None or live.accepted is None or not case.timing(live).held_why:
+        return None
+    timing = case.timing(live)
+    return Verdict(
+        state=State.ACCEPTED,
+        reason=Reason.WAITS_FOR_WINDOW,
+        message=f"certificate v{live.number} is accepted{_late(case, live)}; {timing.held_why}",
+        since=live.accepted.accepted_at,
+        waits_for=f"the window from {timing.opening}" if timing.held_until else timing.opening,
+        next_action="deploy it then, and at once where no other certificate is in service",
+    )
+
+
 def not_yet_served(case: Case) -> Verdict | None:
     """Accepted, and at least one host is not seen serving it (or nobody has looked)."""
     live = case.live
-    if live is None or live.accepted is None or not case.on_gateways:
+    if live is None or live.accepted is None or not case.deployable(live) or case.served(live):
         return None
-    hosts = case.observed.served
-    late = sorted(host for host, serial in hosts.items() if serial != live.accepted.serial)
-    if hosts and not late:
-        return None
-    seen = f"; not served by {', '.join(late)}" if late else ""
+    early = case.timing(live).early_why
     return Verdict(
         state=State.ACCEPTED,
         reason=Reason.NOT_YET_SERVED,
-        message=f"certificate v{live.number} is accepted{seen}",
+        message=f"certificate v{live.number} is accepted{_late(case, live)}"
+        f"{f'; {early}' if early else ''}",
         since=live.accepted.accepted_at,
         next_action="deploy it",
     )
 
 
+def _late(case: Case, version: Version) -> str:
+    late = case.late(version)
+    return f"; not served by {', '.join(late)}" if late else ""
+
+
 def in_service(case: Case) -> Verdict | None:
-    """Every host serves it and nothing is to be done: the last check, it always answers."""
+    """Nothing else holds, so the accepted certificate does its work."""
     live = case.live
     accepted = live.accepted if live else None
-    opens = accepted.not_after - case.limits.renewal_window if accepted else case.now
+    opens = case.request_point(live) if live else case.now
     return Verdict(
         state=State.DEPLOYED,
         reason=Reason.IN_SERVICE,
@@ -395,9 +366,39 @@ CHECKS: tuple[Check, ...] = (
     certificate_expired,
     inventory_changed,
     renewal_window,
+    left_to_the_device,
+    waits_for_window,
     not_yet_served,
     in_service,
 )
+
+
+def verdict(case: Case) -> Verdict:
+    """The word of the first check that has one, as far as it can be carried out from here."""
+    found = next(said for check in CHECKS if (said := check(case)) is not None)
+    if Kind.CREATE_KEY not in found.steps:
+        return found
+    if case.wanted.store == EXTERNAL:
+        return replace(
+            found,
+            waits_for="whoever looks after the device",
+            next_action="have the device make a new key and request, and take the request in: "
+            f"{commands.supply(case.wanted.name)}",
+            steps=(),
+            needs_person=True,
+        )
+    if not case.keys_known:
+        # A key of this version may be there, with a request that was never committed.
+        return replace(
+            found,
+            reason=Reason.HOST_NOT_ASKED,
+            message=f"{found.message}; the host could not be asked for its keys",
+            waits_for=f"{case.wanted.hosts}",
+            next_action="bring the host back and run again: it makes key and request then; "
+            "nothing is changed",
+            steps=(),
+        )
+    return found
 
 
 def _day(moment: datetime) -> str:

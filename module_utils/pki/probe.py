@@ -21,10 +21,11 @@ import socket
 import ssl
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 
@@ -408,6 +409,19 @@ def _answer(received: bytes) -> tuple[int | None, bytes]:
     except (http.client.HTTPException, ValueError, OSError):
         return None, b""
     return response.status, body[:BODY_LIMIT]
+
+
+def serials(endpoints: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:
+    """Serial that each endpoint presents, by certificate and host; None if it does not answer.
+
+    ``endpoints`` are maps of certificate, host, address, port and server_name.
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    for endpoint in endpoints:
+        seen = served(endpoint["address"], endpoint["port"], endpoint["server_name"])
+        hosts = found.setdefault(str(endpoint["certificate"]), {})
+        hosts[str(endpoint["host"])] = seen.serial or None
+    return found
 
 
 def _refused(observation: Observation, exc: Exception) -> Observation:

@@ -14,6 +14,7 @@ from . import public_state
 from .errors import render
 from .plan import Action, CertificatePlan
 from .public_state import iso
+from .windows import Timing
 
 STATUS_SCHEMA = 1
 COLUMNS = ("certificate", "state", "common name", "serial", "days left", "next action")
@@ -84,13 +85,27 @@ def refusal(error: Mapping[str, str]) -> str:
 
 
 def action(item: Action) -> dict[str, Any]:
-    """An action as JSON types, the only thing roles hand from module to module."""
+    """An action as JSON types, the only thing roles hand from module to module.
+
+    Of a deployment that waits it has ``held_why`` and ``held_until``, of one that should wait
+    and does not ``early_why``.
+    """
     return {
         "kind": item.kind.value,
         "certificate": item.certificate,
         "version": item.version,
         "reason": item.reason.value,
         "hosts": item.hosts,
+        **{key: value for key, value in _timing(item.timing).items() if value},
+    }
+
+
+def _timing(timing: Timing) -> dict[str, Any]:
+    until = timing.held_until
+    return {
+        "held_until": iso(until) if until else None,
+        "held_why": timing.held_why,
+        "early_why": timing.early_why,
     }
 
 
@@ -133,5 +148,6 @@ def _status(plan: CertificatePlan) -> dict[str, Any]:
         "difference": list(plan.difference),
         "versions": {str(number): state.value for number, state in plan.versions.items()},
         "served": dict(plan.served),
+        **_timing(plan.timing),
         "actions": [action(item) for item in plan.actions],
     }

@@ -138,7 +138,7 @@ class Renewal:
     @property
     def _zone(self) -> ZoneInfo:
         """On whose clock a moment is told."""
-        return (*self.windows, *self.freezes)[0].zone
+        return self.windows[0].zone if self.windows else self.freezes[0].zone
 
     def _opening(self, moment: datetime) -> datetime | None:
         """The first moment that is in no freeze and in a window, if there are any."""

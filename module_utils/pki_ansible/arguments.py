@@ -28,3 +28,19 @@ COMPROMISED = {"compromised": {"type": "dict", "default": {}}}
 
 #: The plan's actions.
 ACTIONS = {"actions": {"type": "list", "elements": "dict", "required": True}}
+
+#: Listeners to look at, as the filter ``pki_endpoints`` names them.
+ENDPOINTS = {
+    "endpoints": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "certificate": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "server_name": {"type": "str", "required": True},
+        },
+    }
+}

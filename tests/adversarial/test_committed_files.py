@@ -134,7 +134,7 @@ def planned(inputs: session.Inputs) -> dict[str, Any]:
     """The plan's own reading; its keys are values here, since no file can spoil them."""
     key = {1: KeyVersion(datetime(2026, 1, 1, tzinfo=UTC), "0" * 64)}
     try:
-        return {"plans": repr(gather.plans(inputs, {NAME: key}, {}))}
+        return {"plans": repr(gather.plans(inputs, gather.Keys({NAME: key}), {}))}
     except PkiError as exc:
         return {"failed": True, "msg": str(exc), "error": exc.as_result()}
 

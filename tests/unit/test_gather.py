@@ -35,7 +35,7 @@ from unit.controller_world import (
 )
 from unit.pki_factory import CN, DAY, NOW
 
-KEYS = {NAME: {1: KeyVersion(NOW - 20 * DAY, spki("leaf"))}}
+KEYS = gather.Keys({NAME: {1: KeyVersion(NOW - 20 * DAY, spki("leaf"))}})
 REVOKED = NOW - 3 * DAY
 
 
@@ -166,7 +166,8 @@ def test_what_is_served_is_told_to_its_own_certificate_only(world: World) -> Non
 
 
 def test_the_renewal_window_is_the_policys(world: World) -> None:
-    assert gather.limits(world.inputs(), NAME).renewal_window == timedelta(days=45)
+    limits = gather.limits(world.inputs(), NAME)
+    assert (limits.renewal_window, limits.deploy_margin) == (timedelta(days=45), timedelta(days=7))
 
 
 def test_what_is_wanted_is_the_declaration(world: World) -> None:
@@ -212,6 +213,9 @@ class Stores:
     def at(self, certificate: Certificate, place: key_place.KeyPlace) -> Store:
         return self.tls if place.mount == "transit-nonprod-tls" else self.signing
 
+    def known(self, certificate: Certificate, place: key_place.KeyPlace) -> bool:
+        return True
+
 
 def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) -> None:
     world.certificates.append(certificate_entry(OTHER))
@@ -220,8 +224,9 @@ def test_a_store_is_listed_once_and_only_keys_that_exist_are_read(world: World) 
     )
     stores = Stores(NAME, "somebody-elses")
     found = gather.keys(world.inputs(), cast("Any", stores))
-    assert list(found) == [NAME]
-    assert found[NAME][2] == KeyVersion(NOW, spki("leaf"))
+    assert list(found.versions) == [NAME]
+    assert not found.silent
+    assert found.versions[NAME][2] == KeyVersion(NOW, spki("leaf"))
     assert stores.tls.asked == {"names": 1, NAME: 1}
     assert stores.signing.asked == {"names": 1}
 
@@ -232,7 +237,7 @@ def test_a_version_keeps_its_place_when_the_purposes_are_edited(world: World) ->
     stores = Stores(NAME)
     stores.signing.known = frozenset({NAME})
     inputs = world.inputs()
-    assert sorted(gather.keys(inputs, cast("Any", stores))[NAME]) == [1, 2]
+    assert sorted(gather.keys(inputs, cast("Any", stores)).versions[NAME]) == [1, 2]
     assert stores.tls.asked[NAME] == stores.signing.asked[NAME] == 1
     (files,) = public_state.scan(inputs.certificates_dir, NAME)
     certificate = inputs.declared.certificates[NAME]

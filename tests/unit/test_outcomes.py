@@ -191,7 +191,7 @@ def test_whoever_says_so_is_one_line_too(world: World) -> None:
 def plan(world: World, *keys: int) -> CertificatePlan:
     made = {number: KeyVersion(NOW, spki("leaf")) for number in keys}
     inputs = world.inputs()
-    (one,) = gather.plans(inputs, {NAME: made}, {})
+    (one,) = gather.plans(inputs, gather.Keys({NAME: made}), {})
     return one
 
 
@@ -276,7 +276,8 @@ def test_a_wish_has_a_reason_too(world: World, kind: str) -> None:
 def test_a_word_that_is_not_recorded_yet_is_planned_with_like_one_that_is(world: World) -> None:
     world.request()
     decide(world).save()
-    inputs, keys = world.inputs(), {NAME: {1: KeyVersion(NOW, spki("leaf"))}}
+    inputs = world.inputs()
+    keys = gather.Keys({NAME: {1: KeyVersion(NOW, spki("leaf"))}})
     (checked,) = gather.plans(inputs, keys, {}, {NAME: WHY})
     ask(world, 1).save()
     (real,) = gather.plans(inputs, keys, {})

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from pki.lifecycle import (
@@ -22,7 +23,9 @@ from pki.lifecycle import (
     Wanted,
 )
 from pki.plan import Action, CertificatePlan, plan
-from pki.plan_checks import CHECKS, Case, Verdict, in_service, never_requested
+from pki.plan_case import Case, Verdict
+from pki.plan_checks import CHECKS, in_service, never_requested
+from pki.windows import Freeze, Renewal
 
 NOW = datetime(2026, 11, 3, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -71,8 +74,12 @@ class Row:
     person: bool = False
     difference: tuple[str, ...] = ()
     intent: Intent = INTENT
+    store: str = "transit"
+    renewal: Renewal = field(default_factory=Renewal)
 
 
+DEVICE = replace(INTENT, store="external")
+FROZEN = Renewal(freezes=(Freeze(None, date(2026, 11, 9), "trading", ZoneInfo("UTC")),))
 ENDS = NOW + 40 * DAY
 ROWS = {
     "a key that is lost": Row(
@@ -191,6 +198,47 @@ ROWS = {
         ACCEPTED,
         ("certificate v1 is accepted; not served by gw1, gw2|",),
     ),
+    "a host that did not answer": Row(
+        Observed(keys_known=False),
+        Reason.HOST_NOT_ASKED,
+        None,
+        ("nothing exists for it yet; the host could not be asked", "nothing is changed"),
+        "gateways",
+        store="host",
+    ),
+    "a device that has to make a request": Row(
+        Observed(keys_known=False),
+        Reason.NEVER_REQUESTED,
+        None,
+        ("nothing exists", "playbooks/supply.yml -e certificate=dip-nonprod -e csr_file=FILE|"),
+        "whoever looks after the device",
+        person=True,
+        intent=DEVICE,
+        store="external",
+    ),
+    "a certificate for a device": Row(
+        Observed(
+            versions=(replace(accepted(1), requested=Requested(DEVICE, "spki-1", ASKED)),),
+            keys_known=False,
+        ),
+        Reason.LEFT_TO_THE_DEVICE,
+        ACCEPTED,
+        (
+            "certificate v1 is accepted for a device's key|",
+            "upload certificate.pem and chain.pem of certificates/dip-nonprod/1/ to the device",
+            "renew from 2027-07-16",
+        ),
+        intent=DEVICE,
+        store="external",
+    ),
+    "a deployment that waits": Row(
+        seen(accepted(1, ENDS), accepted(2), served={"gw1": "5e1"}),
+        Reason.WAITS_FOR_WINDOW,
+        ACCEPTED,
+        ("v2 is accepted; not served by gw1; deployments are frozen (trading)|", "deploy it then"),
+        "the window from 2026-11-10 00:00 UTC",
+        renewal=FROZEN,
+    ),
     "in service": Row(
         seen(accepted(1), served={"gw1": "5e1"}),
         Reason.IN_SERVICE,
@@ -201,7 +249,8 @@ ROWS = {
 
 
 def planned(row: Row) -> CertificatePlan:
-    return plan(replace(WANTED, intent=row.intent), row.observed, LIMITS, NOW)
+    wanted = replace(WANTED, intent=row.intent, store=row.store, renewal=row.renewal)
+    return plan(wanted, row.observed, LIMITS, NOW)
 
 
 @pytest.mark.parametrize("situation", ROWS)
