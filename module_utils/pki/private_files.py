@@ -30,8 +30,13 @@ def read(path: str, limit: int, what: str) -> bytes:
     except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
         found = getattr(exc, "strerror", None) or "no such name"
         raise _unusable(path, what, found, "name a file that this run can read") from None
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         _check_private(os.fstat(descriptor), path, what)
+    except PkiError:
+        os.close(descriptor)
+        raise
+    # Not before: Python makes no file of a directory's descriptor.
+    with os.fdopen(descriptor, "rb") as stream:
         content = stream.read(limit + 1)
     if not 0 < len(content) <= limit:
         found = f"more than {limit} bytes" if content else "nothing in it"

@@ -82,6 +82,8 @@ class Client:
             )
             for address in settings.addresses
         )
+        states = frozenset({429, 472, 473, 501, 503})
+        self._health = _Call("get", "sys/health", True, authenticated=False, accepted=states)
         self._turn = 0
         self._token = ""
         self._login_lock = threading.Lock()
@@ -159,9 +161,7 @@ class Client:
 
         Sealed and standby are answers here, not errors, and no login is needed.
         """
-        states = frozenset({429, 472, 473, 501, 503})
-        call = _Call("get", "sys/health", True, authenticated=False, accepted=states)
-        return self._send(call) or {}
+        return self._send(self._health) or {}
 
     def capabilities(self, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """What this token may do on each path, asked without side effects."""
@@ -258,10 +258,17 @@ class Client:
                 call.method, f"/v1/{call.path}", raise_exception=False, **options
             )
         except requests.exceptions.RequestException as exc:
-            return self._fault(*vault_connection.fault_of(exc), call)
+            kind, found = vault_connection.fault_of(exc)
         except PkiError as error:
             return faults.Fault(error, faults.Retry.NEVER, 0.0)
-        return self._judge(call, response)
+        else:
+            return self._judge(call, response)
+        if found == vault_connection.CUT_OFF and call.body is not None:
+            # While we write, the reason of a refused handshake is lost; it can be read.
+            reason = self._attempt(replace(self._health, turn=call.turn))
+            if isinstance(reason, faults.Fault) and reason.error.rule == "VAULT-TLS":
+                return reason
+        return self._fault(kind, found, call)
 
     def _judge(
         self, call: _Call, response: requests.Response
@@ -370,7 +377,7 @@ class Client:
 
     def _explain_denial(self, call: _Call, denial: faults.Fault) -> PkiError:
         facts = self._token_facts(call.token)
-        if facts is None:
+        if facts is None and not self._own_token:
             return PkiError(
                 "Vault does not know the token",
                 rule="VAULT-TOKEN",
@@ -385,10 +392,17 @@ class Client:
         expected = f"capability {needed} on {call.path}"
         if may and call.wrap_ttl is not None:
             expected = f"a wrapping time the policy allows (asked for {call.wrap_ttl} s)"
+        elif may and call.method == "post" and "update" not in held:
+            # Most engines cannot tell a new name from a known one: all is an update to them.
+            expected = f"capability update on {call.path}, or parameters the policy allows"
         elif may:
             expected = "parameters the policy allows, or a wrapped answer where it demands one"
         error = self._fault(faults.DENIED, "", call, expected).error
-        policies = ", ".join(map(str, facts.get("policies") or ())) or "unknown"
+        if facts is None:
+            # A login of a moment ago: it lives, and its role keeps even this look from it.
+            error.next_step = f"{error.next_step}; give its role the policy default as well, "
+            error.next_step += "so that Vault can tell what it lacks"
+        policies = ", ".join(map(str, (facts or {}).get("policies") or ())) or "unknown"
         words = ", ".join(held) or "unknown"
         error.found = f"{denial.error.found}; token's policies: {policies}; it may: {words}"
         return error

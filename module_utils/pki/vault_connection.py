@@ -15,6 +15,15 @@ from . import vault_faults as faults
 from .vault_settings import Settings
 
 MOST_THREADS = 64
+# A server that dies in the middle, or one that refuses our certificate while we still write.
+CUT_OFF = "the server cut the TLS connection off"
+# What a server says, as an alert of TLS, of a certificate that is absent or not to its taste.
+REFUSES_CERTIFICATE = (
+    "CERTIFICATE_REQUIRED",
+    "BAD_CERTIFICATE",
+    "UNKNOWN_CA",
+    "CERTIFICATE_EXPIRED",
+)
 BROKEN = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
@@ -84,9 +93,13 @@ def _tls_fault(causes: Iterable[BaseException]) -> tuple[faults.Kind, str]:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return faults.UNTRUSTED, str(cause.verify_message)
+    if any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes):
+        return faults.LOST, CUT_OFF
     for cause in causes:
         reason = getattr(cause, "reason", None)
         if isinstance(cause, ssl.SSLError) and isinstance(reason, str):
+            if "ALERT" in reason and reason.endswith(REFUSES_CERTIFICATE):
+                return faults.WANTS_CERTIFICATE, reason.lower()
             plain = reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
             return (faults.SPEAKS_HTTP if plain else faults.UNTRUSTED), reason.lower()
     return faults.UNTRUSTED, "the TLS handshake failed"

@@ -241,6 +241,13 @@ UNTRUSTED = Kind(
     "set ca_cert (or BAO_CACERT, VAULT_CACERT) to the CA that issued the server's "
     "certificate; never skip verification",
 )
+WANTS_CERTIFICATE = Kind(
+    "VAULT-TLS",
+    "the Vault server does not let us in without a client certificate that it trusts",
+    "a client certificate of a CA that the listener trusts (tls_client_ca_file)",
+    "set client_cert and client_key (or BAO_CLIENT_CERT and BAO_CLIENT_KEY, VAULT_CLIENT_CERT "
+    "and VAULT_CLIENT_KEY); if they are set, another CA issued the certificate, or it has ended",
+)
 BAD_CA_FILE = Kind(
     "VAULT-TLS",
     "the CA file for Vault cannot be used",
