@@ -23,7 +23,7 @@ from .stores.base import KeyRecord, KeyVersion
 
 #: More versions of one key than anybody has.
 _MOST_VERSIONS = 1000
-_LONGEST_KEY = 4096
+_LONGEST_KEY = 1 << 13
 
 
 def read(declared: Declared, told: Mapping[str, Any]) -> dict[str, KeyRecord | None]:

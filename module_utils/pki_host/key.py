@@ -29,10 +29,7 @@ from .errors import HostError
 
 KEY = "key.pem"
 RECORD = "key.json"
-SIZES = (2048, 3072, 4096)
 ALGORITHMS = ("sha256", "sha384", "sha512")
-#: How a release names a key that is on the host already: ``host:<entry>/keys/<version>``.
-SCHEME = "host:"
 _PRIVATE_DIRECTORY = 0o700
 _ENTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -105,8 +102,8 @@ def make(
     Call it under the root's lock. An existing key stays as it is, whatever its size, and keeps
     its passphrase.
     """
-    if int(bits) not in SIZES:
-        raise _refused(entry, f"{bits} bits", "one of " + ", ".join(map(str, SIZES)))
+    if int(bits) < 1:
+        raise _refused(entry, f"{bits} bits", "the size that the policy wants")
 
     def generate(descriptor: int) -> None:
         if not openssl.generate_rsa(int(bits), descriptor, passphrase):

@@ -136,6 +136,7 @@ FLOORS = (
         "outcomes",
         "revocation_text",
         "retirement",
+        "compromise",
     ),
     ("reply", "review", "session", "keystores", "show", "preflight"),
     (
