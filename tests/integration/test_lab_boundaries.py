@@ -347,7 +347,7 @@ def test_no_credential_is_in_a_log_a_configuration_a_command_line_or_an_environm
     lab: Lab,
 ) -> None:
     secrets = [path.read_bytes() for path in (lab.home / "secrets").iterdir()]
-    assert len(secrets) == 8
+    assert len(secrets) == 12
     process = f"/proc/{lab.pid('openbao')}"
     places = [f"{process}/cmdline", f"{process}/environ"]
     places += [
@@ -365,7 +365,7 @@ def test_no_credential_is_in_a_log_a_configuration_a_command_line_or_an_environm
 def test_credentials_and_keys_are_for_their_owner_only(lab: Lab) -> None:
     private = [*(lab.home / "secrets").iterdir(), *lab.home.glob("peers/*/key.pem")]
     private += [lab.home / "vault/unseal.key", lab.home / "vault/tls/server.key"]
-    assert len(private) == 8 + 10 + 2
+    assert len(private) == 12 + 10 + 2
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in private} == {
         path.name: "0o600" for path in private
     }

@@ -1,31 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Looks at names, public keys, mounts and policies; can change and use nothing.
-path "sys/mounts"         { capabilities = ["read"] }
-path "sys/auth"           { capabilities = ["read"] }
-path "sys/policies/acl"   { capabilities = ["list"] }
-path "sys/policies/acl/+" { capabilities = ["read"] }
-path "sys/audit"          { capabilities = ["read", "sudo"] }
-path "auth/approle/role"   { capabilities = ["list"] }
-path "auth/approle/role/+" { capabilities = ["read"] }
-
-path "transit-nonprod-tls/keys"   { capabilities = ["list"] }
-path "transit-nonprod-tls/keys/+" { capabilities = ["read"] }
-
-path "transit-nonprod-signing/keys"   { capabilities = ["list"] }
-path "transit-nonprod-signing/keys/+" { capabilities = ["read"] }
-
-path "transit-prod-tls/keys"   { capabilities = ["list"] }
-path "transit-prod-tls/keys/+" { capabilities = ["read"] }
-
-path "transit-prod-signing/keys"   { capabilities = ["list"] }
-path "transit-prod-signing/keys/+" { capabilities = ["read"] }
-
-path "kv-nonprod/metadata"             { capabilities = ["list"] }
-path "kv-nonprod/metadata/compromised" { capabilities = ["list"] }
-
-path "kv-prod/metadata"             { capabilities = ["list"] }
-path "kv-prod/metadata/compromised" { capabilities = ["list"] }
-
+# What the auditor of a lab sees besides: the CAs that stand in for others.
 path "pki-root/issuers"     { capabilities = ["list"] }
 path "pki-root/roles"       { capabilities = ["list"] }
 path "pki-root/roles/+"     { capabilities = ["read"] }
