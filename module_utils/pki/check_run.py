@@ -13,6 +13,7 @@ from . import (
     collecting,
     documents,
     inventory_files,
+    inventory_groups,
     plain_files,
     policy_files,
     policy_lint,
@@ -47,6 +48,7 @@ def scene(inventory: Path, policy_dir: Path, now: datetime | None = None) -> Sce
             "organisations": values["organisations"],
             "certificates": values["certificates"],
             "trust": values["trust"],
+            "groups": _groups(inventory, values["certificates"]),
             "policy_dir": str(policy_dir),
             "base_dir": str(inventory),
             "certificates_dir": str(inventory / CERTIFICATES),
@@ -63,6 +65,14 @@ def scene(inventory: Path, policy_dir: Path, now: datetime | None = None) -> Sce
         evidence=files.evidence,
         places=files.places,
     )
+
+
+def _groups(inventory: Path, certificates: object) -> inventory_groups.Groups:
+    """The hosts of each group where an entry needs them; an inventory without one may be any."""
+    entries = certificates if isinstance(certificates, list) else []
+    if any(isinstance(entry, dict) and entry.get("per_host") for entry in entries):
+        return inventory_groups.read(inventory)
+    return {}
 
 
 def saved(file: Path) -> Collected:

@@ -8,7 +8,7 @@ here, before it begins, with one error for each entry and rule.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -25,12 +25,17 @@ _ENTRY = ("organisation", "environment", "domain", "purposes", "owner")
 _READ = re.compile(rf"\b{KIND}\.({'|'.join(_ENTRY)})\b")
 
 
-def facts(certificate: Certificate, declared: Declared, policy: Policy, today: date) -> Facts:
-    """The facts of one entry, as ``policies/facts/declaration.json`` describes them."""
+def facts(entry: Sequence[Certificate], twins: Sequence[str], policy: Policy, today: date) -> Facts:
+    """The facts of one entry, as ``policies/facts/declaration.json`` describes them.
+
+    ``entry`` are the certificates it stands for, which differ in their hosts alone; ``twins``
+    what :func:`earlier_twins` says of it.
+    """
+    certificate = entry[0]
     organisation = certificate.organisation
     environment = policy.environments.get(certificate.environment)
     return {
-        "name": certificate.name,
+        "name": certificate.entry,
         "organisation": organisation.key,
         "party": _party(policy, organisation.party),
         "purposes": sorted(certificate.purposes),
@@ -44,8 +49,8 @@ def facts(certificate: Certificate, declared: Declared, policy: Policy, today: d
         "vetted": {"date": organisation.vetted, "age_days": days.since(organisation.vetted, today)},
         "store": certificate.store,
         "delivery": certificate.delivery,
-        "hosts": certificate.hosts,
-        "earlier_twins": [other.name for other in _earlier(certificate, declared)],
+        "hosts": certificate.group or certificate.hosts,
+        "earlier_twins": list(twins),
     }
 
 
@@ -62,18 +67,20 @@ def refuse(declared: Declared, policies: Mapping[str, Policy], today: date) -> N
 def _refusals(
     declared: Declared, policies: Mapping[str, Policy], today: date
 ) -> Iterator[PkiError]:
-    for index, certificate in enumerate(declared.certificates.values()):
-        policy = policies[certificate.policy]
+    twins = earlier_twins(declared)
+    for index, (name, entry) in enumerate(declared.entries.items()):
+        policy = policies[entry[0].policy]
         if not policy.of_kind(KIND):
             continue
-        for finding in refused(policy.judge(KIND, facts(certificate, declared, policy, today))):
-            yield _error(certificate, index, finding, policy)
+        found = facts(entry, twins.get(name, ()), policy, today)
+        for finding in refused(policy.judge(KIND, found)):
+            yield _error(name, index, finding, policy)
 
 
-def _error(certificate: Certificate, index: int, finding: Finding, policy: Policy) -> PkiError:
-    place = inventory.certificate_place(index, certificate.name)
+def _error(name: str, index: int, finding: Finding, policy: Policy) -> PkiError:
+    place = inventory.certificate_place(index, name)
     return PkiError(
-        f"{certificate.name}: {finding.message}",
+        f"{name}: {finding.message}",
         rule=finding.rule,
         found=finding.found,
         expected=finding.expected,
@@ -112,17 +119,38 @@ def _owner(certificate: Certificate, today: date) -> Facts:
     }
 
 
-def _earlier(certificate: Certificate, declared: Declared) -> Iterator[Certificate]:
-    """Entries before this one that ask for what it asks for; the first of them is no twin."""
-    for other in declared.certificates.values():
-        if other.name == certificate.name:
-            return
-        if (
-            other.organisation.key == certificate.organisation.key
-            and other.policy == certificate.policy
-            and other.environment_class == certificate.environment_class
-            and other.common_name == certificate.common_name
-            and other.hosts == certificate.hosts
-            and other.purposes & certificate.purposes
-        ):
-            yield other
+def earlier_twins(declared: Declared) -> dict[str, list[str]]:
+    """By entry, the ones before it that ask for what it asks for; the first of them has none.
+
+    The same are organisation, policy, class and common name, a group or host, and a purpose.
+    """
+    twins: dict[str, list[str]] = {}
+    seen: dict[tuple[str, ...], list[Sequence[Certificate]]] = {}
+    for name, entry in declared.entries.items():
+        one = entry[0]
+        asks = (one.organisation.key, one.policy, one.environment_class, one.common_name)
+        before = seen.setdefault(asks, [])
+        for other in before:
+            if one.purposes & other[0].purposes and _places(entry) & _places(other):
+                twins.setdefault(name, []).append(other[0].entry)
+        before.append(entry)
+    return twins
+
+
+def _places(entry: Sequence[Certificate]) -> set[str]:
+    """The groups and hosts that an entry names or stands for."""
+    return {place for one in entry for place in (one.hosts, one.group) if place}
+
+
+def quotas(declared: Declared) -> list[str]:
+    """How much of its organisation's quota an entry with a certificate for each host takes.
+
+    One sentence an entry, and none where the inventory records no quota (DIP 6.1.2): whoever
+    adds a host to a group asks for a certificate without touching certificates.yml.
+    """
+    return [
+        f"{name}: one certificate for each of {len(entry)} hosts of {entry[0].group}, "
+        f"of the {entry[0].organisation.quota} that {entry[0].organisation.key} may have"
+        for name, entry in declared.entries.items()
+        if entry[0].host and entry[0].organisation.quota is not None
+    ]

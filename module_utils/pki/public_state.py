@@ -84,7 +84,8 @@ class VersionFiles:
 def scan(directory: str | Path, name: str) -> tuple[VersionFiles, ...]:
     """Every version directory of a certificate, oldest first; empty when there is none."""
     base = Path(directory) / name
-    if base.is_symlink() or (base.exists() and not base.is_dir()):
+    entry = base.parent if "/" in name else base
+    if entry.is_symlink() or base.is_symlink() or (base.exists() and not base.is_dir()):
         raise _unusable(base, "a link or a file", "a directory of versions")
     if not base.is_dir():
         return ()
@@ -115,26 +116,29 @@ def scan_every(directory: str | Path) -> dict[str, tuple[VersionFiles, ...]]:
     For what has to know all of them, as history does: whoever cannot be read is left out.
     """
     found: dict[str, tuple[VersionFiles, ...]] = {}
-    for name in _names(Path(directory)):
+    for name in names(directory):
         with suppress(PkiError):
             found[name] = scan(directory, name)
     return found
 
 
-def _names(directory: Path) -> list[str]:
+def names(directory: str | Path) -> list[str]:
     """Every entry's directory, and those of the hosts that have versions of their own."""
     try:
-        found = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
-        hosts = [
-            f"{entry.name}/{host.name}"
-            for entry in found
-            if entry.is_dir() and not entry.is_symlink()
-            for host in sorted(entry.iterdir())
-            if _of_a_host(host)
-        ]
+        paths = sorted(path for path in Path(directory).iterdir() if path.name[:1] != ".")
     except OSError:
         return []
-    return [*(entry.name for entry in found), *hosts]
+    return [*(path.name for path in paths), *(name for path in paths for name in _hosts(path))]
+
+
+def _hosts(entry: Path) -> list[str]:
+    """An entry that cannot be listed is told when it is scanned; it must not hide the others."""
+    try:
+        if entry.is_symlink() or not entry.is_dir():
+            return []
+        return [f"{entry.name}/{host.name}" for host in sorted(entry.iterdir()) if _of_a_host(host)]
+    except OSError:
+        return []
 
 
 def _of_a_host(path: Path) -> bool:

@@ -48,8 +48,8 @@ class Inputs:
     compromised: Mapping[str, str] = field(default_factory=dict)
 
     def policy_of(self, certificate: str) -> Policy:
-        """The policy that a declared certificate follows."""
-        return self.policies[self.declared.certificates[certificate].policy]
+        """The policy that a declared certificate follows, by its name or its entry's."""
+        return self.policies[self.declared.like(certificate).policy]
 
     @property
     def environment_classes(self) -> frozenset[str]:

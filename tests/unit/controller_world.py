@@ -276,7 +276,7 @@ def request_record(name: str, version: int, cn: str, key: str, request: bytes) -
             "version": version,
             "spki_sha256": spki(key),
         },
-        "created": "2026-11-01T08:00:00Z",
+        "created": "2026-11-14T08:00:00Z",
         "request_sha256": hashlib.sha256(request).hexdigest(),
     }
 

@@ -141,6 +141,7 @@ FLOORS = (
     ("reply", "review", "session", "keystores", "show", "preflight"),
     (
         "release_bundle",
+        "held",
         "acceptance",
         "gather",
         "request_stage",
@@ -152,7 +153,7 @@ FLOORS = (
         "accepted_record",
         "vault_policies",
     ),
-    ("facts", "facts.scene", "inventory_files"),
+    ("facts", "facts.scene", "inventory_files", "inventory_groups"),
     ("facts.*",),
     ("collecting", "checking"),
     ("reports", "reports.*"),

@@ -263,7 +263,7 @@ def test_a_request_is_seen_with_its_intent_key_and_date(world: World) -> None:
         CN, SUBJECT, frozenset({"mtls", "signing"}), "mhhs-dip", store="transit"
     )
     assert version.requested.spki_sha256 == spki("leaf")
-    assert version.requested.created == datetime(2026, 11, 1, 8, tzinfo=UTC)
+    assert version.requested.created == datetime(2026, 11, 14, 8, tzinfo=UTC)
     assert not version.has_reply
     assert not version.settled
 

@@ -170,7 +170,7 @@ def _around(
         serial_seen_in=run.twins.serial(one),
         compromised_in=_compromised(run, one),
         deployed=issued.repeats(one, run.read.versions[one.declared.name]),
-        listener_names=run.listeners.get(one.declared.name, ()),
+        listener_names=run.listeners.get(one.declared.entry, ()),
     )
 
 
@@ -225,7 +225,7 @@ def _parsed(authorities: Sequence[Ca]) -> tuple[x509.Certificate, ...]:
 
 
 def _listeners(gateways: Any) -> dict[str, list[str]]:
-    """Host names of the ingress listeners by certificate; other collectors judge the entries."""
+    """Host names of the ingress listeners by entry; other collectors judge the entries."""
     found: dict[str, list[str]] = {}
     for gateway in gateways if isinstance(gateways, list) else ():
         entries = gateway.get("ingress") if isinstance(gateway, Mapping) else None

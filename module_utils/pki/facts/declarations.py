@@ -9,17 +9,18 @@ from .scene import Collector, Scene
 
 
 def collect(scene: Scene) -> Collected:
-    """A document for every certificate's entry whose policy judges entries."""
+    """A document for every entry whose policy judges entries."""
     inputs = scene.inputs
     declarations, documents = [], []
-    for one in inputs.declared.certificates.values():
-        policy = inputs.policies[one.policy]
+    twins = entries.earlier_twins(inputs.declared)
+    for name, entry in inputs.declared.entries.items():
+        policy = inputs.policies[entry[0].policy]
         if not policy.of_kind(entries.KIND):
             continue
-        place = scene.place("certificates", one.name)
-        facts = entries.facts(one, inputs.declared, policy, inputs.now.date())
-        declarations.append(Declaration(entries.KIND, one.name, one.policy, place))
-        documents.append(Document(entries.KIND, one.name, one.policy, facts, place))
+        place = scene.place("certificates", name)
+        facts = entries.facts(entry, twins.get(name, ()), policy, inputs.now.date())
+        declarations.append(Declaration(entries.KIND, name, policy.name, place))
+        documents.append(Document(entries.KIND, name, policy.name, facts, place))
     return scene.collected(declarations, documents)
 
 

@@ -15,7 +15,7 @@ _SECONDS = 10.0
 
 
 def collect(scene: Scene) -> Collected:
-    """A document for every certificate whose entry tells the TXT value of its domain.
+    """A document for every entry that tells the TXT value of its domain.
 
     ``stand_ins.dns`` (``reason``, ``records``: TXT values by name) takes the place of the DNS, and
     marks the documents.
@@ -23,7 +23,7 @@ def collect(scene: Scene) -> Collected:
     declarations, documents = [], []
     stand_in = scene.stand_ins.get(KIND) or {}
     reason = str(stand_in.get("reason", "")) if "records" in stand_in else ""
-    for name, certificate in scene.inputs.declared.certificates.items():
+    for name, (certificate, *_) in scene.inputs.declared.entries.items():
         if not certificate.domain_txt:
             continue
         place = scene.place("certificates", name)

@@ -98,15 +98,17 @@ def _refused(raw: Mapping[str, Any]) -> bool:
 
 def _is_own_peer(scene: Scene, listener: Listener) -> bool:
     """Whether the gateway's own certificate, with which it is tried, is among its peers'."""
-    own = scene.inputs.declared.certificates[str(listener.entry["certificate"])]
+    own = scene.inputs.declared.like(str(listener.entry["certificate"]))
     return own.common_name in listener.entry.get("peers", ())
 
 
 def _accepted(scene: Scene, listener: Listener) -> str:
-    """SHA-256 of the newest accepted certificate, or empty."""
-    name = str(listener.entry["certificate"])
+    """SHA-256 of the newest accepted certificate that the host may serve, or empty."""
+    own = scene.inputs.declared.of_host(str(listener.entry["certificate"]), listener.host)
+    if own is None:
+        return ""
     try:
-        versions = public_state.scan(scene.inputs.certificates_dir, name)
+        versions = public_state.scan(scene.inputs.certificates_dir, own.name)
         for files in reversed(versions):
             if files.certificate is not None and files.accepted_record is not None:
                 return certs.sha256(x509.load_pem_x509_certificate(files.certificate))

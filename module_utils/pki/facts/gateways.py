@@ -98,8 +98,7 @@ def collect(scene: Scene) -> Collected:
 
 def _policies(scene: Scene, model: Model) -> list[str]:
     """The policies that judge a gateway: those of its certificates."""
-    declared = scene.inputs.declared.certificates
-    used = sorted({declared[name].policy for name in model["certificates"]})
+    used = sorted({scene.inputs.policy_of(name).name for name in model["certificates"]})
     return [name for name in used if scene.inputs.policies[name].of_kind(KIND)]
 
 
@@ -153,10 +152,10 @@ def _roots(told: Mapping[str, Any]) -> Roots:
 
 
 def _purposes(scene: Scene, roots: Roots) -> dict[str, list[str]]:
-    """The purposes of each declared certificate by the file it is served from."""
+    """The purposes of each declared entry by the file it is served from."""
     return {
-        roots.certificate(name, "fullchain.pem"): sorted(certificate.purposes)
-        for name, certificate in scene.inputs.declared.certificates.items()
+        roots.certificate(name, "fullchain.pem"): sorted(entry[0].purposes)
+        for name, entry in scene.inputs.declared.entries.items()
     }
 
 

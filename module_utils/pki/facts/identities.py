@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography import x509
 
-from .. import csr, reading
+from .. import csr, public_state, reading
 from ..certs import DECODE_ERRORS, name_bytes
 from ..errors import PkiError
 from .committed import Committed, versions
@@ -57,7 +57,7 @@ def look(places: Iterable[Place]) -> Seen:
     """Every key and serial number of every place, and what could not be read."""
     seen = Seen()
     for place in places:
-        for name in _names(place.directory):
+        for name in public_state.names(place.directory):
             _look_at(place, name, seen)
     return seen
 
@@ -103,13 +103,6 @@ def as_facts(seen: Seen) -> list[dict[str, Any]]:
         for (what, value), uses in sorted(seen.uses.items())
         if uses.certificates
     ]
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return []
 
 
 def _identities(one: Committed) -> list[Identity]:

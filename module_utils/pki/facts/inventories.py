@@ -36,8 +36,8 @@ def _facts(scene: Scene, policy: Policy) -> dict[str, Any]:
     beside = neighbours.of(scene.inputs.base_dir)
     classes = {one.environment_class for one in own}
     seen = identities.look(_places(scene, policy, beside))
-    names = {one.name for one in own}
-    versions = [one for one in seen.own if one.name in names]
+    entries = {one.entry for one in own}
+    versions = [one for one in seen.own if _entry(one) in entries]
     return {
         "name": scene.name,
         "environment_classes": sorted(
@@ -54,19 +54,19 @@ def _facts(scene: Scene, policy: Policy) -> dict[str, Any]:
 
 def _places(scene: Scene, policy: Policy, beside: tuple[Path, ...]) -> Iterator[identities.Place]:
     directory = scene.inputs.certificates_dir
-    own = scene.inputs.declared.certificates
+    own = scene.inputs.declared.entries
     yield identities.Place(directory, "", _class_of(policy, own))
     for one in beside:
         yield identities.Place(one / directory.name, one.name, _class_of(policy, {}))
 
 
 def _class_of(
-    policy: Policy, declared: Mapping[str, Certificate]
+    policy: Policy, declared: Mapping[str, tuple[Certificate, ...]]
 ) -> Callable[[Committed], str | None]:
     """The class of a version, by what its request was made for, else by the entry of its name."""
 
     def of(one: Committed) -> str | None:
-        entry = declared.get(one.name)
+        entry = next(iter(declared.get(_entry(one), ())), None)
         follows = one.record.get("policy", entry.policy if entry else policy.name)
         if follows != policy.name:
             return None
@@ -76,6 +76,11 @@ def _class_of(
         return entry.environment_class if entry else ""
 
     return of
+
+
+def _entry(one: Committed) -> str:
+    """The entry of a version, also of a host that its entry once had."""
+    return one.name.partition("/")[0]
 
 
 def _holders(own: list[Certificate]) -> list[dict[str, Any]]:
@@ -101,7 +106,7 @@ def _quotas(
     scene: Scene, own: list[Certificate], versions: list[Committed]
 ) -> list[dict[str, Any]]:
     """Of the organisations whose quota is recorded; a version is its entry's organisation's."""
-    holder = {one.name: one.organisation for one in own}
+    holder = {one.entry: one.organisation for one in own}
     organisations = {one.key: one for one in holder.values()}
     return [
         {
@@ -121,7 +126,7 @@ def _quotas(
 def _of(
     organisation: Organisation, holder: Mapping[str, Organisation], versions: list[Committed]
 ) -> Iterator[Committed]:
-    return (one for one in versions if holder[one.name].key == organisation.key)
+    return (one for one in versions if holder[_entry(one)].key == organisation.key)
 
 
 def _pending(versions: list[Committed]) -> list[dict[str, Any]]:

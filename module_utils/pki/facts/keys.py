@@ -113,9 +113,21 @@ def _files(scene: Scene) -> dict[str, list[Mapping[str, Any]]]:
         for release in releases if isinstance(releases, list) else ():
             key = release.get("key") if isinstance(release, Mapping) else None
             if isinstance(key, Mapping) and key.get("mode"):
-                entry = {**release, "host": host}
-                found.setdefault(str(release.get("certificate", "")), []).append(entry)
+                own = _certificate(scene, str(release.get("certificate", "")), host)
+                found.setdefault(own, []).append({**release, "host": host})
     return found
+
+
+def _certificate(scene: Scene, entry: str, host: str) -> str:
+    """Whose release it is: a directory on a host goes by the entry's name.
+
+    A host that is not among those of the entry has a key that is nobody's: it is looked at
+    with the first one's, to whom it does not belong.
+    """
+    declared = scene.inputs.declared
+    if entry not in declared.entries:
+        return entry
+    return (declared.of_host(entry, host) or declared.like(entry)).name
 
 
 def _facts(scene: Scene, key: _Key, siblings: Sequence[Issued], dead: _Dead) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def _named(scene: Scene, held: list[Certificate]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for one in held:
         if one.owner is not None:
-            found.setdefault(_folded(one.owner.name), []).append(one.name)
+            entries = found.setdefault(_folded(one.owner.name), [])
+            entries += [] if one.entry in entries else [one.entry]
     names = (one.name for one in held)
     for version in committed.readable(scene.inputs.certificates_dir, names):
         if version.in_use(scene.inputs.now):

@@ -47,8 +47,8 @@ class Scene:
         return self.scope == "live"
 
     def place(self, section: str, name: str) -> Place:
-        """Where an entry of the inventory stands."""
-        return self.places.get((section, name), NOWHERE)
+        """Where an entry of the inventory stands, or that of a host's own certificate."""
+        return self.places.get((section, name.partition("/")[0]), NOWHERE)
 
     def collected(
         self,
