@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -18,8 +19,9 @@ from ansible.plugins.action import ActionBase
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
-from pki import acceptance, key_place, session
+from pki import acceptance, held, key_place, passphrases, public_state, session
 from pki.errors import PkiError
+from pki.lifecycle import Kind
 from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
 from pki.reply import Accepted
@@ -46,10 +48,14 @@ OPTIONAL = {
     "host_vault": None,
 }
 
-WRAPPED = "wrapped"
+WRAPPED, LOCAL = "wrapped", "local"
+DEPLOY, KEEP = Kind.DEPLOY.value, Kind.KEEP.value
 
 #: What `ReleaseBundle.for_host` gives: made in the worker that judged, the only way there is.
 Bundle = dict[str, Any]
+
+#: The plan's deployments of one host by certificate and version.
+Actions = dict[acceptance.Key, dict[str, Any]]
 
 FROM_TASK = (*JUDGED_WITH, "release_root", *OPTIONAL)
 
@@ -79,15 +85,27 @@ class ActionModule(ActionBase):
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         mine = _actions_of_host(arguments["actions"], task_vars)
-        bundles, refused = judged(inputs, mine, Fetched.of_result(arguments["answers"]))
+        accepted, refused = judged(inputs, mine, Fetched.of_result(arguments["answers"]))
+        bundles = list(newest(accepted).values())
         result: dict[str, Any] = {"changed": False, "releases": []}
         if bundles:
             result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+        choices = _chosen(mine, accepted, refused, result) if not result.get("failed") else []
+        if any(choice.waits for choice in choices):
+            # What stays in service is healed as ever; what waits is not put there.
+            bundles = [dict(choice.bundle) for choice in choices]
+            result = self._on_host("inspect", arguments, bundles, {}, task_vars)
         if not result.get("failed") and result.get("changed") and not self._task.check_mode:
             result = self._present(inputs, arguments, bundles, result, task_vars)
+        early = [choice for choice in choices if choice.early]
+        if not result.get("failed") and not self._task.check_mode:
+            _record(inputs, early)
+        result["held"] = [choice.as_held() for choice in choices if choice.waits]
+        result["early"] = [choice.as_early(str(_directory(inputs, choice))) for choice in early]
         # A refusal is reported, and stops only its own certificate: nothing of it is sent.
-        result["refused"] = refused
-        warnings = [str(entry["text"]) for entry in refused]
+        # Of one that would only be kept where it is in service, the choice has told.
+        result["refused"] = [one for one in refused if _deploys(mine, one)]
+        warnings = [str(entry["text"]) for entry in result["refused"]]
         if warnings:
             result["warnings"] = [*result.get("warnings", ()), *warnings]
         return result
@@ -101,8 +119,14 @@ class ActionModule(ActionBase):
         task_vars: dict[str, Any],
     ) -> dict[str, Any]:
         keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
-        # A host that fetches its key itself needs no token of us.
-        wanted = [b for b in bundles if b["id"] in keyless and b["key_source"] == WRAPPED]
+        # A host that fetches its key itself needs no token of us; one that made it needs one only
+        # for the passphrase of an encrypted key.
+        locked = {entry["id"] for entry in seen["releases"] if entry["needs_passphrase"]}
+        wanted = [
+            bundle
+            for bundle in bundles
+            if bundle["id"] in (keyless if bundle["key_source"] == WRAPPED else locked)
+        ]
         if wanted:
             delivery.refuse_copied_modules(self)
         tokens = wrapped(inputs, arguments, wanted) if wanted else {}
@@ -129,18 +153,16 @@ class ActionModule(ActionBase):
 
 
 def judged(
-    inputs: session.Inputs, actions: list[dict[str, Any]], answers: Fetched
-) -> tuple[list[Bundle], list[dict[str, Any]]]:
+    inputs: session.Inputs, actions: Actions, answers: Fetched
+) -> tuple[dict[acceptance.Key, Bundle], list[dict[str, Any]]]:
     """Releases of what is accepted here and now, and what is refused, as results."""
     outcome = acceptance.run(
         inputs.declared,
-        acceptance.wanted(actions),
+        list(actions),
         inputs.certificates_dir,
         acceptance.evidence(inputs, {}, answers),
         functools.partial(_bundle, inputs),
     )
-    # Of several deployable versions of a certificate the newest accepted one is installed.
-    newest = {name: bundle for (name, _), bundle in outcome.accepted.items()}
     refused = [
         {
             "certificate": refusal.certificate,
@@ -150,15 +172,63 @@ def judged(
         }
         for refusal in outcome.refused
     ]
-    return list(newest.values()), refused
+    return dict(outcome.accepted), refused
+
+
+def newest(accepted: dict[acceptance.Key, Bundle]) -> dict[str, Bundle]:
+    """Of several deployable versions of a certificate the newest accepted one is installed."""
+    return {name: accepted[name, version] for name, version in sorted(accepted)}
+
+
+def _chosen(
+    actions: Actions,
+    accepted: dict[acceptance.Key, Bundle],
+    refused: list[dict[str, Any]],
+    seen: dict[str, Any],
+) -> list[held.Choice]:
+    """What this host gets of each certificate, with what is in service there."""
+    current = {entry["id"]: str(entry["current"]) for entry in seen["releases"]}
+    return [
+        held.choose(
+            actions[name, bundle["version"]],
+            bundle,
+            [one for key, one in accepted.items() if key[0] == name and one is not bundle],
+            current[bundle["id"]],
+            {
+                entry["version"]: str(entry["error"]["message"])
+                for entry in refused
+                if entry["certificate"] == name and entry["version"] < bundle["version"]
+            },
+        )
+        for name, bundle in newest(accepted).items()
+    ]
+
+
+def _deploys(actions: Actions, refused: dict[str, Any]) -> bool:
+    """Whether what was refused was to be deployed, and not only kept where it is."""
+    return bool(actions[refused["certificate"], refused["version"]]["kind"] == DEPLOY)
+
+
+def _directory(inputs: session.Inputs, choice: held.Choice) -> Path:
+    return inputs.certificates_dir / choice.certificate / str(choice.version)
+
+
+def _record(inputs: session.Inputs, early: list[held.Choice]) -> None:
+    """Keep why a certificate did not wait, for a person to commit; the first word stands."""
+    for choice in early:
+        directory = _directory(inputs, choice)
+        if not (directory / held.RECORD).exists():
+            public_state.write(directory, {held.RECORD: choice.record(inputs.now)})
 
 
 def _bundle(inputs: session.Inputs, name: str, files: VersionFiles, accepted: Accepted) -> Bundle:
     """What a host is sent of an accepted certificate, and where its key is released."""
     key_path = _key_path(inputs, files, name)
-    entry = inputs.declared.certificates[name].entry
-    source = key_place.delivery(inputs.declared.certificates[name], files)
-    return ReleaseBundle.of(entry, files.number, accepted, key_path, source).for_host()
+    certificate = inputs.declared.certificates[name]
+    source = key_place.delivery(certificate, files)
+    bundle = ReleaseBundle.of(certificate.entry, files.number, accepted, key_path, source)
+    locked_with = {"passphrase_path": passphrases.path(certificate)} if source == LOCAL else {}
+    return {**bundle.for_host(), **locked_with}
 
 
 def wrapped(
@@ -170,10 +240,12 @@ def wrapped(
     with keystores.vault(arguments["vault"], os.environ) as client:
         stores = keystores.Stores(client, inputs.policies)
         ttl = int(arguments["wrap_ttl"])
-        return {bundle["key_path"]: _token(inputs, stores, bundle, ttl) for bundle in bundles}
+        return {one["key_path"]: _token(inputs, client, stores, one, ttl) for one in bundles}
 
 
-def _token(inputs: session.Inputs, stores: Any, bundle: Bundle, ttl: int) -> str:
+def _token(inputs: session.Inputs, client: Any, stores: Any, bundle: Bundle, ttl: int) -> str:
+    if bundle["key_source"] == LOCAL:
+        return str(client.wrap(bundle["passphrase_path"], ttl).token)
     mount, _, _, name, version = bundle["key_path"].split("/")
     of_entry = inputs.declared.entries[bundle["certificate"]]
     certificate = next(one for one in of_entry if one.key_name == name)
@@ -184,18 +256,23 @@ def _token(inputs: session.Inputs, stores: Any, bundle: Bundle, ttl: int) -> str
 
 def _key_path(inputs: session.Inputs, files: VersionFiles, name: str) -> str:
     place = key_place.of_version(inputs.declared.certificates[name], files)
+    if place.store == key_place.HOST:
+        return f"{inputs.declared.certificates[name].entry}/keys/{files.number}"
     return f"{place.mount}/export/signing-key/{place.name}/{files.number}"
 
 
-def _actions_of_host(actions: Any, task_vars: dict[str, Any]) -> list[dict[str, Any]]:
-    """The plan's deploy actions whose ``hosts`` is this host or one of its groups."""
+def _actions_of_host(actions: Any, task_vars: dict[str, Any]) -> Actions:
+    """The plan's deploy and keep actions whose ``hosts`` is this host or one of its groups."""
     mine = {"all", str(task_vars.get("inventory_hostname", ""))}
     mine.update(str(group) for group in task_vars.get("group_names", ()))
-    return [
-        {"kind": "deploy", "certificate": str(a["certificate"]), "version": int(a["version"])}
-        for a in actions
-        if str(a["kind"]) == "deploy" and str(a["hosts"]) in mine
-    ]
+    return {
+        (str(action["certificate"]), int(action["version"])): {
+            **action,
+            "kind": str(action["kind"]),
+        }
+        for action in actions
+        if str(action["kind"]) in (DEPLOY, KEEP) and str(action["hosts"]) in mine
+    }
 
 
 def _arguments(raw: dict[str, Any]) -> dict[str, Any]:

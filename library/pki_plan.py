@@ -74,6 +74,12 @@ options:
       - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
     type: dict
     default: {}
+  host_keys:
+    description:
+      - What hosts told of the keys they keep, as the filter C(pki_host_keys) puts it.
+      - Nothing is planned for the keys of a host that is not there.
+    type: dict
+    default: {}
   endpoints:
     description:
       - Live listeners to look at, so that the plan knows which certificate each host serves.
@@ -135,6 +141,12 @@ options:
         description: Why it is wanted anew.
         type: str
         required: true
+  deploy_now:
+    description:
+      - Why new certificates are not to wait for their deployment windows. What is deployed early
+        is recorded with this reason.
+    type: str
+    default: ""
   only:
     description: Certificates that something is to be done for; all of them when empty.
     type: list
@@ -162,7 +174,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What is to be done, in order; the only thing roles act on.
+  description:
+    - What is to be done, in order; the only thing roles act on.
+    - A C(deploy) that waits for a deployment window has C(held_why) and, where that is known,
+      C(held_until); the certificate before it is then there as C(keep). One that should wait and
+      does not has C(early_why).
   returned: success
   type: list
   elements: dict
@@ -203,17 +219,26 @@ compromised:
 import os
 
 from ansible.module_utils.pki import (
+    declarations,
     gateway,
     gather,
+    host_keys,
     inventory,
     keystores,
     ledger,
+    outcomes,
     probe,
     report,
     session,
 )
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import ENDPOINTS, INVENTORY, JUDGED, VAULT
+from ansible.module_utils.pki_ansible.arguments import (
+    ENDPOINTS,
+    HOST_KEYS,
+    INVENTORY,
+    JUDGED,
+    VAULT,
+)
 
 ASKED = {
     "certificate": {"type": "str", "required": True},
@@ -223,10 +248,12 @@ SPEC = {
     **INVENTORY,
     **JUDGED,
     **VAULT,
+    **HOST_KEYS,
     **ENDPOINTS,
     "gateways": {"type": "raw"},
     "known_hosts": {"type": "list", "elements": "str", "default": []},
     "asked": {"type": "list", "elements": "dict", "default": [], "options": ASKED},
+    "deploy_now": {"type": "str", "default": ""},
     "only": {"type": "list", "elements": "str", "default": []},
     "refused": {"type": "list", "elements": "str", "default": []},
     "status_file": {"type": "path"},
@@ -235,9 +262,12 @@ SPEC = {
 
 def check(params, inputs):
     """Refuse what only a later play would stumble over."""
+    if params["deploy_now"]:
+        word = outcomes.Word("deploy_now", params["deploy_now"])
+        outcomes.must_say_something("DEPLOY-NOW", word)
     wanted = [
-        (f"certificates.yml: certificates ({name}).hosts", certificate.hosts)
-        for name, certificate in inputs.declared.certificates.items()
+        (f"certificates.yml: certificates ({name}).hosts", entry[0].group or entry[0].hosts)
+        for name, entry in inputs.declared.entries.items()
     ]
     if params["gateways"] is not None:
         models = gateway.check(params["gateways"], inputs.declared, inputs.trust, inputs.policies)
@@ -251,11 +281,13 @@ def check(params, inputs):
 def handler(module):
     inputs = session.load(module.params)
     check(module.params, inputs)
+    on_hosts = host_keys.read(inputs.declared, module.params["host_keys"])
     with keystores.vault(module.params["vault"], os.environ) as client:
-        keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
+        keys = gather.keys(inputs, keystores.Stores(client, inputs.policies, on_hosts))
         compromised = ledger.stored(client, inputs.environment_classes)
     asked = {str(one["certificate"]): str(one["reason"]) for one in module.params["asked"]}
-    plans = gather.plans(inputs, keys, probe.serials(module.params["endpoints"]), asked)
+    seen, deploy_now = probe.serials(module.params["endpoints"]), module.params["deploy_now"]
+    plans = gather.plans(inputs, keys, seen, asked, deploy_now.strip())
     told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:
@@ -263,7 +295,7 @@ def handler(module):
     return {
         "changed": False,
         "actions": [report.action(action) for plan in told for action in plan.actions],
-        "sentences": report.sentences(told),
+        "sentences": [*report.sentences(told), *declarations.quotas(inputs.declared)],
         "table": report.table(document),
         "status": document,
         "compromised": compromised,

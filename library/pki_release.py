@@ -38,6 +38,8 @@ options:
   actions:
     description:
       - The plan's actions. Those of kind V(deploy) for this host are carried out, no others.
+      - One with C(held_why) waits on a host where an older certificate is in service that is good
+        and named by another V(deploy) or by V(keep). Everywhere else it is carried out at once.
       - Read by the action.
     type: list
     elements: dict
@@ -199,6 +201,34 @@ releases:
       changed: false
       needs_key: false
       link: {path: /etc/pki/mtls/dip-nonprod/current, target: releases/v1-0123456789abcdef}
+      current: releases/v1-0123456789abcdef
+held:
+  description:
+    - Certificates that wait for a deployment window while an older one, which is listed in
+      RV(releases), stays in service on this host.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - certificate: dip-nonprod
+      version: 2
+      in_service: 1
+      why: it is outside its deployment windows
+      until: "2026-11-10T22:00:00Z"
+      text: "…"
+early:
+  description:
+    - Certificates that take the place of one in service although their windows are closed, and
+      why. C(deployed_early.yml) in the version's directory keeps it, for a person to commit.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - certificate: dip-nonprod
+      version: 2
+      why: "…"
+      directory: certificates/dip-nonprod/2
+      text: "…"
 refused:
   description: Certificates that are not delivered, and the whole reason.
   returned: success

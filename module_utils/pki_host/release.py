@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import files, openssl
+from . import key as host_key
 from .errors import HostError
 from .pull import Session
-from .unwrap import unwrap_key
+from .unwrap import unwrap_key, unwrap_passphrase
 from .vault_http import VaultAddress
 
 KEY = "key.pem"
-WRAPPED, PULL = "wrapped", "pull"
+WRAPPED, PULL, LOCAL = "wrapped", "pull", "local"
 PUBLIC_NAMES = ("certificate.pem", "chain.pem", "fullchain.pem", "release.json")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ID = re.compile(r"v[1-9][0-9]*-[0-9a-f]{16}")
@@ -39,7 +40,8 @@ class Release:
 
     ``contents`` are the public files' texts by name. ``key_path`` is where the key is
     exported: ``<mount>/export/signing-key/<key name>/<version>``. ``key_source`` is how it gets
-    here: ``wrapped`` in a token, or ``pull`` by the host itself.
+    here: ``wrapped`` in a token, ``pull`` by the host itself, or ``local``: it was made here, and
+    what may have to come is the passphrase at ``passphrase_path``.
     """
 
     certificate: str
@@ -48,6 +50,7 @@ class Release:
     contents: Mapping[str, str]
     key_path: str
     key_source: str = WRAPPED
+    passphrase_path: str = ""
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> Release:
@@ -59,6 +62,7 @@ class Release:
             contents={str(name): str(text) for name, text in raw["files"].items()},
             key_path=str(raw["key_path"]),
             key_source=str(raw.get("key_source") or WRAPPED),
+            passphrase_path=str(raw.get("passphrase_path") or ""),
         )
         if not _SAFE_NAME.fullmatch(release.certificate) or not _ID.fullmatch(release.id):
             raise _malformed(release, "a name or id with other characters")
@@ -97,6 +101,7 @@ class State:
     contents: list[str] = field(default_factory=list)
     modes: list[str] = field(default_factory=list)
     needs_key: bool = False
+    needs_passphrase: bool = False
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -113,9 +118,11 @@ class State:
             "id": release.id,
             "certificate_sha256": release.certificate_sha256,
             "needs_key": self.needs_key,
+            "needs_passphrase": self.needs_passphrase,
             "problems": list(self.problems),
             "changed": not self.right,
             "link": {"path": release.current(root), "target": release.relative},
+            "current": files.link_target(release.current(root)) or "",
         }
 
 
@@ -127,6 +134,9 @@ def inspect(root: str, release: Release) -> State:
     for name in PUBLIC_NAMES:
         _inspect_public(state, os.path.join(directory, name), name)
     _inspect_key(state, os.path.join(directory, KEY))
+    if state.needs_key and release.key_source == LOCAL:
+        name, version = release.certificate, release.version
+        state.needs_passphrase = host_key.needs_passphrase(root, name, version)
     return state
 
 
@@ -147,7 +157,7 @@ def present(
     directory = release.directory(root)
     files.sweep(directory)
     if state.needs_key:
-        key = _delivered_key(release, vault, token, session)
+        key = _delivered_key(root, release, vault, token, session)
         files.write(os.path.join(directory, KEY), key, files.PRIVATE)
     for name in state.contents:
         data = release.contents[name].encode()
@@ -193,10 +203,16 @@ def _key_fits(release: Release, key: bytes) -> bool:
 
 
 def _delivered_key(
-    release: Release, vault: VaultAddress | None, token: str | None, session: Session | None
+    root: str,
+    release: Release,
+    vault: VaultAddress | None,
+    token: str | None,
+    session: Session | None,
 ) -> bytes:
     if release.key_source == PULL:
         key = _pulled(release, session)
+    elif release.key_source == LOCAL:
+        key = _made_here(root, release, vault, token)
     else:
         key = _unwrapped(release, vault, token)
     if not _key_fits(release, key):
@@ -223,6 +239,15 @@ def _unwrapped(release: Release, vault: VaultAddress | None, token: str | None) 
             next_step="run the release role; the module alone cannot make a token",
         )
     return unwrap_key(vault, token, release.key_path)
+
+
+def _made_here(
+    root: str, release: Release, vault: VaultAddress | None, token: str | None
+) -> bytes:
+    passphrase = None
+    if vault is not None and token:
+        passphrase = unwrap_passphrase(vault, token, release.passphrase_path)
+    return host_key.private_key(root, release.certificate, release.version, passphrase)
 
 
 def _pulled(release: Release, session: Session | None) -> bytes:

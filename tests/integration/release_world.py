@@ -22,6 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
 NAME = "dip-release"
+DEPLOY = {"kind": "deploy", "certificate": NAME, "version": 1, "hosts": "gateways"}
 
 
 @dataclass
@@ -42,6 +43,8 @@ class ReleaseWorld:
     def __init__(self, base: Path, openbao: OpenBao) -> None:
         self.base = base
         self.openbao = openbao
+        #: What the plan wants of the hosts.
+        self.actions: list[dict[str, Any]] = [DEPLOY]
         self.root = pki_factory.authority("Release Root", start=NOW - DAY, end=NOW + 900 * DAY)
         self.issuing = self.root.authority("Release Issuing", start=NOW - DAY, end=NOW + 800 * DAY)
         self.inputs = session.load(self.parameters())
@@ -152,11 +155,10 @@ class ReleaseWorld:
                 }
             }
         }
-        action = {"kind": "deploy", "certificate": NAME, "version": 1, "hosts": "gateways"}
         values = {
             **{k: v for k, v in self.parameters().items() if not k.endswith("_dir")},
             "release_root": str(self.release_root),
-            "release_actions": [action, {**action, "hosts": "elsewhere", "version": 7}],
+            "release_actions": [*self.actions, {**DEPLOY, "hosts": "elsewhere", "version": 7}],
             "release_policy_dir": str(PROJECT / "policies"),
             "release_base_dir": str(self.base),
             "release_certificates_dir": str(self.base / "certificates"),

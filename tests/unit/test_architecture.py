@@ -31,6 +31,7 @@ FLOORS = (
         "mail",
         "cel_engine",
         "wrapping",
+        "deliveries",
         "plain_files",
         "private_files",
         "brought_files",

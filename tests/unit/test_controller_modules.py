@@ -296,11 +296,11 @@ def test_check_mode_hands_on_what_it_fetched_and_does_not_keep(
     assert accepted(result) == [NAME, OTHER]
     assert tree(unanswered.base) == before
     given = RELEASE.Fetched.of_result(result["answers"])
-    actions = [{"kind": "deploy", "certificate": NAME, "version": 1}]
+    actions = {(NAME, 1): {"kind": "deploy", "certificate": NAME, "version": 1}}
     bundles, refused = RELEASE.judged(unanswered.inputs(), actions, given)
-    assert ([bundle["certificate"] for bundle in bundles], refused) == ([NAME], [])
+    assert ([one["certificate"] for one in bundles.values()], refused) == ([NAME], [])
     bundles, refused = RELEASE.judged(unanswered.inputs(), actions, RELEASE.Fetched())
-    assert (bundles, [one["certificate"] for one in refused]) == ([], [NAME])
+    assert (bundles, [one["certificate"] for one in refused]) == ({}, [NAME])
 
 
 def test_an_answer_that_was_fetched_may_revoke(unanswered: World, server: Web) -> None:
@@ -348,13 +348,13 @@ def test_a_listener_that_does_not_answer_is_told_as_nothing_and_not_left_out() -
         "port": port,
         "server_name": "dip.example",
     }
-    assert PLAN.served([endpoint, {**endpoint, "host": "gw2"}]) == {
+    assert PLAN.probe.serials([endpoint, {**endpoint, "host": "gw2"}]) == {
         NAME: {"gw1": None, "gw2": None}
     }
 
 
 def test_nothing_that_was_not_asked_is_told() -> None:
-    assert PLAN.served([]) == {}
+    assert PLAN.probe.serials([]) == {}
 
 
 def test_the_results_of_a_run_hold_no_private_key(world: World) -> None:
