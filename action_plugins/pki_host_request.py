@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
                 "state": state,
                 "release_root": arguments["release_root"],
                 "keys": keys,
-                "host_vault": arguments["host_vault"],
+                "host_vault": _reached(arguments["host_vault"]),
                 "wrap_tokens": dict(tokens),
             }
             done: Result = self._execute_module(
@@ -244,6 +244,12 @@ class Host:
         said = {name: str(raw.get(name, "")) for name in ("found", "expected", "next_step")}
         where = f"host {self._name}: {raw.get('where', '')}"
         return PkiError(str(raw.get("message")), rule=str(raw.get("rule")), where=where, **said)
+
+
+def _reached(host_vault: Mapping[str, Any] | None) -> Result | None:
+    """How the host reaches the key server. How it would log in there is not needed."""
+    names = ("address", "ca_pem", "namespace", "timeout")
+    return {name: host_vault[name] for name in names if name in host_vault} if host_vault else None
 
 
 def _result(outcome: request_batch.Outcome, keys: list[Result]) -> Result:

@@ -11,12 +11,12 @@ ASKED, REQUESTED = "certificates_host_keys", "certificates_host_requests"
 
 
 def entries_of_host(certificates, groups, host, certificates_dir=""):
-    """Names of the entries of which this host has a key of its own, or had one.
+    """Entries of which this host has a key of its own, or had one, as ``pki_host_key`` takes them.
 
     The entries are raw: what is wrong with them is the plan's to say, so it is passed over here.
     """
     return [
-        str(entry["name"])
+        {"entry": str(entry["name"])}
         for entry in certificates
         if _is_per_host(entry)
         and host in (entry.get("hosts"), *groups.get(str(entry.get("hosts")), ()))

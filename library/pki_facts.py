@@ -73,6 +73,12 @@ options:
     description: How to reach Vault or OpenBao, as places and never as secrets.
     type: dict
     default: {}
+  host_keys:
+    description:
+      - What hosts told of the keys they keep, as the filter C(pki_host_keys) puts it.
+      - Nothing is planned for the keys of a host that is not there.
+    type: dict
+    default: {}
   hosts:
     description:
       - What each gateway host told of itself, as the filter C(pki_seen_hosts) puts it.
@@ -127,6 +133,7 @@ from ansible.module_utils.pki import (
     collecting,
     documents,
     gather,
+    host_keys,
     inventory_files,
     keystores,
     ledger,
@@ -135,12 +142,13 @@ from ansible.module_utils.pki import (
 from ansible.module_utils.pki.errors import PkiError
 from ansible.module_utils.pki.facts.scene import Scene
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
+from ansible.module_utils.pki_ansible.arguments import HOST_KEYS, INVENTORY, JUDGED, VAULT
 
 SPEC = {
     **INVENTORY,
     **JUDGED,
     **VAULT,
+    **HOST_KEYS,
     "gateways": {"type": "raw"},
     "evidence": {"type": "raw"},
     "hosts": {"type": "dict", "default": {}},
@@ -149,11 +157,13 @@ SPEC = {
 }
 
 
-def stored_keys(inputs, options):
+def stored_keys(inputs, options, told):
     """What the stores tell of the keys, and what kept them from telling it."""
+    on_hosts = host_keys.read(inputs.declared, told)
     try:
         with keystores.vault(options, os.environ) as client:
-            return gather.key_facts(inputs, keystores.Stores(client, inputs.policies)), ()
+            stores = keystores.Stores(client, inputs.policies, on_hosts)
+            return gather.key_facts(inputs, stores), ()
     except PkiError as exc:
         return {}, (exc.as_result(),)
 
@@ -170,7 +180,7 @@ def stored_ledger(inputs, options):
 def scene_of(params):
     """The inventory, and everything that was observed of it."""
     inputs = session.load(params, judged=False)
-    keys, problems = stored_keys(inputs, params["vault"])
+    keys, problems = stored_keys(inputs, params["vault"], params["host_keys"])
     if not problems:
         compromised, problems = stored_ledger(inputs, params["vault"])
         inputs = session.knowing(inputs, compromised)

@@ -74,6 +74,12 @@ options:
       - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
     type: dict
     default: {}
+  host_keys:
+    description:
+      - What hosts told of the keys they keep, as the filter C(pki_host_keys) puts it.
+      - Nothing is planned for the keys of a host that is not there.
+    type: dict
+    default: {}
   asks:
     description: Which certificates are wanted anew, and why.
     type: list
@@ -134,9 +140,16 @@ asked:
 
 import os
 
-from ansible.module_utils.pki import gather, keystores, outcomes, public_state, session
+from ansible.module_utils.pki import (
+    gather,
+    host_keys,
+    keystores,
+    outcomes,
+    public_state,
+    session,
+)
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
+from ansible.module_utils.pki_ansible.arguments import HOST_KEYS, INVENTORY, JUDGED, VAULT
 
 ASK = {
     "certificate": {"type": "str", "required": True},
@@ -147,14 +160,16 @@ SPEC = {
     **INVENTORY,
     **JUDGED,
     **VAULT,
+    **HOST_KEYS,
     "asks": {"type": "list", "elements": "dict", "required": True, "options": ASK},
 }
 
 
-def planned(inputs, options):
+def planned(inputs, options, told):
     """Every certificate's plan, by name: an open request may be no more than a key."""
+    on_hosts = host_keys.read(inputs.declared, told)
     with keystores.vault(options, os.environ) as client:
-        keys = gather.keys(inputs, keystores.Stores(client, inputs.policies))
+        keys = gather.keys(inputs, keystores.Stores(client, inputs.policies, on_hosts))
     return {plan.name: plan for plan in gather.plans(inputs, keys, {})}
 
 
@@ -163,7 +178,8 @@ def handler(module):
     given = module.params["asks"]
     words = [outcomes.Word(one["certificate"], one["reason"], one["by"]) for one in given]
     outcomes.of_each(words, inputs.declared.certificates, outcomes.RULE_RENEW)
-    plans = planned(inputs, module.params["vault"]) if words else {}
+    params = module.params
+    plans = planned(inputs, params["vault"], params["host_keys"]) if words else {}
     records = [
         outcomes.ask(
             plans[word.certificate],

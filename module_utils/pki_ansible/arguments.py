@@ -23,6 +23,9 @@ JUDGED = {
 #: How to reach the key server: places, no secrets.
 VAULT = {"vault": {"type": "dict", "default": {}}}
 
+#: What hosts told of the keys they keep, as the filter ``pki_host_keys`` puts it.
+HOST_KEYS = {"host_keys": {"type": "dict", "default": {}, "no_log": False}}
+
 #: The keys that Vault's ledger names, as the plan returned them; public digests.
 COMPROMISED = {"compromised": {"type": "dict", "default": {}}}
 
