@@ -220,3 +220,37 @@ def test_the_request_of_a_valid_entry_holds_the_wanted_names_and_nothing_else(
     told = submission.read(written.contents["submission.txt"])
     assert (told.common_name, told.subject) == (common_name, subject)
     assert list(told.san) == wanted
+
+
+# --- what comes back -------------------------------------------------------------------------
+
+SECOND = "second.example-energy.co.uk"
+REPLIES: dict[str, tuple[object, list[str], bool]] = {
+    "none asked, none given": ("none", [], True),
+    "none asked, the common name given": ("none", [CN], True),
+    "none asked, a host given": ("none", [HOOK], False),
+    "none asked, a host given beside the common name": ("none", [CN, HOOK], False),
+    "the common name asked and given": ("cn", [CN], True),
+    "the common name asked, no alternative names given": ("cn", [], True),
+    "the common name asked, a host given in its place": ("cn", [HOOK], False),
+    "a list asked and given": ([HOOK, SECOND], [HOOK, SECOND], True),
+    "a list asked and given in another order": ([HOOK, SECOND], [SECOND, HOOK], True),
+    "a list asked, given with the common name": ([HOOK, SECOND], [CN, HOOK, SECOND], True),
+    "a list asked, one is missing": ([HOOK, SECOND], [HOOK], False),
+    "a list asked, one more is given": ([HOOK], [HOOK, SECOND], False),
+    "a list asked, none given": ([HOOK], [], False),
+    "a list with the common name asked, given without it": ([CN, HOOK], [HOOK], False),
+}
+
+
+@pytest.mark.parametrize("case", REPLIES)
+def test_a_reply_has_the_names_that_were_asked_for(world: World, case: str) -> None:
+    san, given_names, right = REPLIES[case]
+    world.certificates[0]["san"] = san
+    world.crls()
+    written = of_entry(world)
+    public_state.write(written.directory, written.contents)
+    public = factory.key("store 1", 4096).public_key()
+    world.reply(public=public, san=given_names)
+    outcome = world.judge((NAME, 1))
+    assert [one.error.rule for one in outcome.refused] == ([] if right else ["DIP-8.6-SAN"])
