@@ -23,8 +23,20 @@ def _host(variables):
     return {"groups": list(variables["group_names"]), "problem": problem, **(seen or {})}
 
 
+def told(names, hostvars, variable):
+    """By host: what a task registered as ``variable`` there, with a ``problem`` for nothing."""
+    return {str(name): _told(hostvars[name].get(variable)) for name in names}
+
+
+def _told(result):
+    good = result and not (result.get("failed") or result.get("unreachable"))
+    if good:
+        return {**result, "problem": ""}
+    return {"problem": str((result or {}).get("msg") or UNASKED)}
+
+
 class FilterModule:
     """Registers the filter."""
 
     def filters(self):
-        return {"pki_seen_hosts": seen_hosts}
+        return {"pki_seen_hosts": seen_hosts, "pki_told": told}
