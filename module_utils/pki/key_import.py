@@ -204,7 +204,8 @@ def _unreadable(what: str, passphrase: bytes | None) -> PkiError:
 
 def _brought(form: str, key: object, certificates: Sequence[x509.Certificate]) -> Brought:
     if not isinstance(key, rsa.RSAPrivateKey):
-        kind = type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
+        public = getattr(key, "public_key", lambda: key)
+        kind = csr.key_algorithm(public())
         raise _refused(
             f"{form} with a key of the kind {kind}",
             "an RSA key",

@@ -87,8 +87,20 @@ def _one_pem(data: bytes) -> bytes:
             next_step="give the one that the certificate is wanted for",
         )
     block = blocks[0] if blocks else data
-    csr.parse(block)
-    return _loaded(block).public_bytes(Encoding.PEM)
+    try:
+        csr.parse(block)
+    except PkiError as exc:
+        unreadable = exc
+    else:
+        return _loaded(block).public_bytes(Encoding.PEM)
+    raise PkiError(
+        unreadable.message,
+        rule=unreadable.rule,
+        found=unreadable.found,
+        expected=unreadable.expected,
+        where="the request's file",
+        next_step="export the request from the device again. Nothing was changed",
+    )
 
 
 def _loaded(block: bytes) -> x509.CertificateSigningRequest:
