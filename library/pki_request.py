@@ -14,6 +14,11 @@ description:
   - Carries out the plan's actions V(create_key) and V(write_request), for all certificates in
     one call.
   - The key is made inside its store and never leaves it; the request is signed there.
+  - Several keys are made side by side. Each request is written as soon as its key is there, so
+    that a run that is killed loses nothing, and the next one goes on.
+  - A certificate that fails is returned in RV(refused), and the others go on. The module does
+    not fail for it, so that deployment goes on, too; the C(certificates) role's summary fails.
+  - Actions for certificates whose key is made on a host or by a device are passed over.
   - The files depend on the key and the inventory entry alone, so that a second run, on any
     machine, writes the same bytes.
 author:
@@ -21,7 +26,9 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Says what would change and changes nothing.
+    description:
+      - Says which keys would be made and changes nothing. Files of keys that are there already are
+        signed for, which changes nothing in the store either, and shown.
   diff_mode:
     support: full
     description: Shows the request files; they are public.
@@ -80,6 +87,18 @@ options:
     type: list
     elements: dict
     required: true
+  concurrency:
+    description:
+      - How many certificates are worked on at a time, 1 to 64.
+      - The server makes a key on one of its cores, in seconds. More than twice its cores only makes
+        each call slower, until calls time out.
+    type: int
+    default: 4
+  progress_file:
+    description:
+      - A file that gets a line for every key as soon as it is made.
+      - The action plugin of this module gives one and shows its lines while the module runs.
+    type: path
   compromised:
     description:
       - Keys that must never be used again, by the SHA-256 of their public key, as C(pki_plan)
@@ -105,7 +124,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 requests:
-  description: The requests, with the directory to commit.
+  description: The requests that were written or are there, with the directory to commit.
   returned: success
   type: list
   elements: dict
@@ -115,6 +134,16 @@ requests:
       directory: certificates/dip-nonprod/1
       key: made
       files: [request.csr]
+refused:
+  description: The certificates that got no request, and why.
+  returned: success
+  type: list
+  elements: dict
+refusals:
+  description: The same, as text.
+  returned: success
+  type: list
+  elements: str
 sentences:
   description: What was done, one sentence a certificate.
   returned: success
@@ -124,7 +153,7 @@ sentences:
 
 import os
 
-from ansible.module_utils.pki import keystores, public_state, request_stage, session
+from ansible.module_utils.pki import keystores, public_state, report, request_batch, session
 from ansible.module_utils.pki.history import Committed
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import (
@@ -141,88 +170,58 @@ SPEC = {
     **VAULT,
     **ACTIONS,
     **COMPROMISED,
+    "concurrency": {"type": "int", "default": 4},
+    "progress_file": {"type": "path"},
 }
-KINDS = ("create_key", "write_request")
 
 
-def wanted(actions):
-    """Certificate and version of every action of ours, once each, in order."""
-    pairs = [(str(a["certificate"]), int(a["version"])) for a in actions if a["kind"] in KINDS]
-    return list(dict.fromkeys(pairs))
+def teller(params, check_mode):
+    """Appends lines to the progress file; whether somebody reads it must not matter."""
+    path = params["progress_file"]
+    if not path or check_mode:
+        return request_batch.silent
+
+    def tell(line):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "wb", buffering=0) as stream:
+                stream.write(f"{line}\n".encode())
+        except OSError:
+            return
+
+    return tell
 
 
-def carry_out(inputs, stores, known, name, version, check_mode):
-    """One certificate's request; in check mode nothing is made, and a new key is only announced."""
-    certificate = inputs.declared.certificates[name]
-    store = stores.of(certificate)
-    before = store.describe(name)
-    made = before is None or version not in before.versions
-    if made and check_mode:
-        return {
-            "certificate": name,
-            "version": version,
-            "directory": str(inputs.certificates_dir / name / str(version)),
-            "key": "would be made",
-            "files": ["request.csr", "submission.txt", "request.yml"],
-        }, None
-    record = store.ensure(name, version) if made else before
-    written = request_stage.build(
-        certificate,
-        inputs.policy_of(name),
-        store,
-        record,
-        version,
-        inputs.certificates_dir,
-        known.before(name, version),
-    )
-    if written.missing and not check_mode:
-        public_state.write(written.directory, written.contents)
-    return {
-        "certificate": name,
-        "version": version,
-        "directory": str(written.directory),
-        "key": "made" if made else "present",
-        "files": list(written.missing),
-    }, written
-
-
-def difference(result, written):
-    """The public files as a diff; a key that is not made yet has no request to show."""
-    header = f"{result['certificate']} v{result['version']}"
-    if written is None:
-        names = "\n".join(result["files"])
-        after = f"a new key, and for {header}:\n{names}\n"
-    else:
-        after = "".join(written.contents[name].decode() for name in written.missing)
-    return {"before_header": header, "after_header": header, "before": "", "after": after}
-
-
-def sentence(result):
-    text = f"{result['certificate']} v{result['version']}: key {result['key']}"
-    if result["files"]:
-        return f"{text}; commit {result['directory']} and submit the request"
-    return f"{text}; request unchanged"
+def carry_out(module, inputs, wanted, threads):
+    """All wishes of the plan; nothing is read and nobody is asked when there are none."""
+    if not wanted:
+        return request_batch.Outcome((), ())
+    every = public_state.scan_every(inputs.certificates_dir)
+    known = Committed.of(every, inputs.compromised)
+    with keystores.vault(module.params["vault"], os.environ) as client:
+        batch = request_batch.Batch(
+            inputs,
+            keystores.Stores(client, inputs.policies),
+            known,
+            check=module.check_mode,
+            tell=teller(module.params, module.check_mode),
+        )
+        return batch.run(wanted, threads)
 
 
 def handler(module):
     inputs = session.load(module.params)
-    pairs = wanted(module.params["actions"])
-    results, diffs = [], []
-    if pairs:
-        every = public_state.scan_every(inputs.certificates_dir)
-        known = Committed.of(every, inputs.compromised)
-        with keystores.vault(module.params["vault"], os.environ) as client:
-            stores = keystores.Stores(client, inputs.policies)
-            for name, version in pairs:
-                result, written = carry_out(inputs, stores, known, name, version, module.check_mode)
-                results.append(result)
-                if result["files"]:
-                    diffs.append(difference(result, written))
+    threads = request_batch.threads_wanted(module.params["concurrency"])
+    wanted = request_batch.wishes(inputs, module.params["actions"])
+    outcome = carry_out(module, inputs, wanted, threads)
+    refused = [refusal.as_result() for refusal in outcome.refused]
     return {
-        "changed": any(result["files"] or result["key"] != "present" for result in results),
-        "requests": results,
-        "sentences": [sentence(result) for result in results],
-        "diff": diffs,
+        "changed": any(done.changed for done in outcome.done),
+        "requests": [done.as_result() for done in outcome.done],
+        "refused": refused,
+        "refusals": [report.refusal(one["error"]) for one in refused],
+        "sentences": [done.sentence() for done in outcome.done],
+        "diff": [done.diff() for done in outcome.done if done.files],
     }
 
 
