@@ -86,8 +86,10 @@ class Case:
 
     def deployable(self, version: Version) -> bool:
         """Whether gateways serve it: a key for signing only never leaves its store (4.1.2), and
-        that of a device is there already."""
-        return "mtls" in self.wanted.intent.purposes and self.store_of(version) != EXTERNAL
+        that of a device is there already. An edit of the entry changes neither for what is live."""
+        requested = version.requested
+        purposes = requested.intent.purposes if requested else self.wanted.intent.purposes
+        return "mtls" in purposes and self.store_of(version) != EXTERNAL
 
     def late(self, version: Version) -> tuple[str, ...]:
         """The hosts that were asked and do not serve it."""
