@@ -119,6 +119,10 @@ requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	  $(BIN)/uv --system-certs pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate $$name.in -o $$name.txt
 	done
+	for name in tests/interop/cryptography/*.in; do
+	  $(BIN)/uv --system-certs pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-annotate "$$name" -o "$${name%.in}.txt"
+	done
 
 clean: lab-down ## Stop the lab and remove its state and the environments
-	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports .cache/mutants
+	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports .cache/mutants .cache/cryptography
