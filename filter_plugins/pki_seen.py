@@ -35,8 +35,18 @@ def _told(result):
     return {"problem": str((result or {}).get("msg") or UNASKED)}
 
 
+def addresses(names, hostvars):
+    """By host: the addresses and names that it is known by, for comparing them with a log."""
+    return {str(name): _known(str(name), hostvars[name]) for name in names}
+
+
+def _known(name, variables):
+    told = [variables.get("gateway_address"), variables.get("ansible_host")]
+    return [str(one) for one in told if one] or [name]
+
+
 class FilterModule:
     """Registers the filter."""
 
     def filters(self):
-        return {"pki_seen_hosts": seen_hosts, "pki_told": told}
+        return {"pki_seen_hosts": seen_hosts, "pki_told": told, "pki_addresses": addresses}

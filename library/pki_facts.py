@@ -85,6 +85,13 @@ options:
       - A host that could not be asked has a C(problem) and nothing else but its C(groups).
     type: dict
     default: {}
+  audit:
+    description:
+      - What the key server's audit log tells; nothing is said of deliveries when it is left out.
+      - C(look) is what C(pki_audit_log) returned, C(roles) the logins that may have keys wrapped,
+        C(addresses) by host those that it reaches the key server from, C(problem) what kept the log
+        from being read.
+    type: dict
   working_dir:
     description: Directory that file names in the facts are relative to; where the run was started.
     type: path
@@ -152,6 +159,7 @@ SPEC = {
     "gateways": {"type": "raw"},
     "evidence": {"type": "raw"},
     "hosts": {"type": "dict", "default": {}},
+    "audit": {"type": "dict"},
     "working_dir": {"type": "path"},
     "stand_ins": {"type": "dict", "default": {}},
 }
@@ -194,6 +202,7 @@ def scene_of(params):
         hosts=params["hosts"],
         keys=keys,
         stand_ins=params["stand_ins"],
+        audit=params["audit"],
     )
     return scene, problems
 

@@ -15,6 +15,7 @@ from .facts import (
     crls,
     dca_accounts,
     declarations,
+    deliveries,
     dns,
     endpoints,
     evidence,
@@ -40,6 +41,7 @@ COLLECTORS: tuple[Collector, ...] = (
     hosts.COLLECTOR,
     keys.COLLECTOR,
     dns.COLLECTOR,
+    deliveries.COLLECTOR,
 )
 #: What a facts schema says of where its kind can be known.
 LIVE = "live"

@@ -29,6 +29,13 @@ ADDED = ("DIP-4.3.1-LIMITS", "DIP-6.2-ACTIVATION", "DIP-8.6-TOOLS", "DIP-10.1-ST
 #: What the documents take for granted of a key or a reply, under the clause it serves.
 OURS = (
     "DIP-3.4.2-COMMITMENT",
+    "DIP-3.6.1-DELIVERY-CLEAR",
+    "DIP-3.6.1-DELIVERY-COUNT",
+    "DIP-3.6.1-DELIVERY-HOST",
+    "DIP-3.6.1-DELIVERY-KNOWN",
+    "DIP-3.6.1-DELIVERY-ONCE",
+    "DIP-3.6.1-DELIVERY-ROLE",
+    "DIP-3.6.1-DELIVERY-UNUSED",
     "DIP-6.1.2-AGE",
     "DIP-6.1.4-NOT-NEW",
     "DIP-6.1.4-WINDOW",

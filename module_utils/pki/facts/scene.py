@@ -29,6 +29,8 @@ class Scene:
         hosts: what each gateway host told of itself, by host name.
         keys: what the stores say of each certificate's key versions, by name and version.
         stand_ins: facts that stand in for real ones, by kind.
+        audit: what the key server's audit log tells, and what it is compared with; None when no
+            log was given.
     """
 
     inputs: Inputs
@@ -40,6 +42,7 @@ class Scene:
     hosts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     keys: Mapping[str, Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     stand_ins: Mapping[str, Any] = field(default_factory=dict)
+    audit: Mapping[str, Any] | None = None
 
     @property
     def live(self) -> bool:
