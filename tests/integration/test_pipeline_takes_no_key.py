@@ -183,14 +183,17 @@ def _(thief: Thief) -> None:
 
 @attempt("it signs a batch whose items ask for more than a signature")
 def _(thief: Thief) -> None:
-    items = [{"input": "eA==", "export": True, "path": EXPORT, "reference": EXPORT}]
-    said = thief.ask("POST", f"{TLS}/sign/{KEY}/sha2-256", {"batch_input": items})
-    assert said.done
-    assert {key for one in said.document["data"]["batch_results"] for key in one} <= {
-        "signature",
-        "key_version",
-        "reference",
-    }
+    for extra in ({}, {"reference": EXPORT}, {"export": True}, {"path": EXPORT}):
+        items = [{"input": "eA==", **extra}]
+        said = thief.ask("POST", f"{TLS}/sign/{KEY}/sha2-256", {"batch_input": items})
+        # The engine may stumble over a field it does not know.
+        results = said.document.get("data", {}).get("batch_results", [{}])
+        assert {name for one in results for name in one} <= {
+            "signature",
+            "key_version",
+            "reference",
+        }
+        assert said.done or extra
 
 
 @attempt("it reads what is public, rotates, and looks for the private half in the answers")
