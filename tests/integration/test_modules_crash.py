@@ -32,7 +32,7 @@ from ansible.module_utils.testing import patch_module_args
 from cryptography.hazmat.primitives.serialization import Encoding
 from integration.canary import Scanner
 from integration.gateway_world import World, program
-from integration.openbao_server import OpenBao
+from integration.openbao_server import KV_MOUNT, OpenBao
 from unit.lab_imports import REPOSITORY
 
 pytestmark = pytest.mark.integration
@@ -280,6 +280,29 @@ class Arguments:
             },
             "wrap_tokens": {path: CANARY},
         }
+
+    def pki_host_key(self) -> dict[str, Any]:
+        """With a key that is there, and one whose passphrase nobody hands over."""
+        root = self.fresh()
+        path = f"{KV_MOUNT}/data/passphrases/crash_gw1"
+        return {
+            "release_root": str(root),
+            "state": "make",
+            "keys": [
+                {"entry": "crash", "version": 1, "bits": 2048},
+                {"entry": "locked", "version": 1, "bits": 2048, "passphrase_path": path},
+            ],
+            "host_vault": {
+                "address": self.openbao.address,
+                "ca_pem": self.openbao.ca_cert.read_text(),
+            },
+            "wrap_tokens": {path: CANARY},
+        }
+
+    def pki_host_request(self) -> dict[str, Any]:
+        """The module alone, without its action, only refuses."""
+        inputs = {**self.inputs(), "release_root": str(self.fresh())}
+        return {**inputs, "actions": [self.action("create_key")]}
 
     def pki_gateway(self) -> dict[str, Any]:
         return {**self.world.arguments(), "_ansible_check_mode": True}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from pki_host import crl_install, files, openssl, release
+from pki_host import key as host_key
 from pki_host.errors import HostError
 from pki_host.release import Release
 from unit import pki_factory
@@ -202,3 +203,63 @@ def test_the_poll_record_changes_with_every_fetch_and_only_then(tmp_path: Path) 
     assert path.stat().st_ino == first
     crl_install.CrlSet.of(crl_set(fetched_at="later")).record_poll(root)
     assert '"later"' in path.read_text()
+
+
+# -- keys that were made here ----------------------------------------------------------------
+
+LOCAL = {
+    "key_source": "local",
+    "key_path": "dip/keys/1",
+    "passphrase_path": "kv-nonprod/data/passphrases/dip_gw1",
+}
+
+
+@pytest.mark.parametrize("passphrase", [None, "0123456789abcdef" * 4], ids=["plain", "encrypted"])
+def test_a_release_tells_whether_the_key_that_was_made_here_is_locked(
+    tmp_path: Path, passphrase: str | None
+) -> None:
+    root = str(tmp_path)
+    host_key.place(root, "dip", 1, key_pem("leaf"), passphrase)
+    state = release.inspect(root, Release.of(raw(**LOCAL)))
+    assert state.needs_key
+    assert state.as_result(root)["needs_passphrase"] == (passphrase is not None)
+
+
+def test_a_release_takes_the_key_that_was_made_here_and_asks_nobody(tmp_path: Path) -> None:
+    root, item = str(tmp_path), Release.of(raw(**LOCAL))
+    host_key.place(root, "dip", 1, key_pem("leaf"))
+    release.present(root, item, None, None)
+    key = Path(item.directory(root)) / "key.pem"
+    assert key.read_bytes() == key_pem("leaf")
+    assert files.mode_of(str(key)) == files.PRIVATE
+    after = release.inspect(root, item)
+    assert after.right
+    assert not after.needs_passphrase
+
+
+def other_key(root: str) -> None:
+    host_key.place(root, "dip", 1, key_pem("other"))
+
+
+def locked_key(root: str) -> None:
+    host_key.place(root, "dip", 1, key_pem("leaf"), "0123456789abcdef" * 4)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "rule"),
+    [
+        (lambda _: None, "KEY-NOT-FOUND"),
+        (other_key, "RELEASE-KEY-MATCH"),
+        (locked_key, "KEY-PASSPHRASE"),
+    ],
+    ids=["no key", "another key", "a locked key without its passphrase"],
+)
+def test_a_key_that_cannot_be_the_certificates_is_not_released(
+    tmp_path: Path, prepare: Any, rule: str
+) -> None:
+    root, item = str(tmp_path), Release.of(raw(**LOCAL))
+    prepare(root)
+    with pytest.raises(HostError) as caught:
+        release.present(root, item, None, None)
+    assert caught.value.rule == rule
+    assert not Path(item.directory(root)).exists()
