@@ -20,6 +20,7 @@ from .inventory import Certificate
 from .key_place import KeyPlace
 from .lifecycle import Asked, Intent, KeyVersion, Limits, Observed, Version, Wanted
 from .plan import CertificatePlan, plan
+from .plan_case import Case
 from .public_state import VersionFiles
 from .stores.base import KeyRecord
 from .stores.base import KeyVersion as StoredVersion
@@ -143,6 +144,22 @@ def wanted(inputs: session.Inputs, certificate: Certificate) -> Wanted:
         store=certificate.store,
         renewal=certificate.renewal,
     )
+
+
+def kept(
+    inputs: session.Inputs, certificate: Certificate, accepted: Sequence[Version]
+) -> Version | None:
+    """The one before the newest of these accepted versions, while that waits for its window."""
+    if not accepted:
+        return None
+    case = Case(
+        wanted(inputs, certificate),
+        Observed(versions=tuple(accepted)),
+        limits(inputs, certificate.name),
+        inputs.now,
+    )
+    newest = accepted[-1]
+    return case.before(newest) if case.timing(newest).held_why else None
 
 
 def limits(inputs: session.Inputs, name: str) -> Limits:

@@ -163,6 +163,24 @@ def test_a_listener_that_serves_what_was_accepted_passes_every_rule(world: World
     assert webhook(world, shown) == set()
 
 
+def test_a_listener_may_serve_the_certificate_before_while_the_newest_waits_for_its_window(
+    world: World,
+) -> None:
+    """Only then: without a window, or with one that is open, it is to serve the newest."""
+    before, newest = chain(), chain(public=factory.key("another").public_key())
+    dates = {"not_before": NOW - DAY, "not_after": NOW + 300 * DAY, "accepted_at": NOW - DAY}
+    record = {"schema": 1, "serial": "0a", **{k: public_state.iso(v) for k, v in dates.items()}}
+    for number, leaf in enumerate((before[0], newest[0]), start=1):
+        pem = factory.pem(leaf)
+        world.put(number, certificate_pem=pem, accepted_yml=public_state.dump(record))
+    assert webhook(world, newest) == set()
+    assert webhook(world, before) == {"DIP-5.4.2.1-NO-CERT"}
+    world.certificates[0]["renewal"] = {"freeze": [{"from": f"{NOW:%Y-%m-%d}"}]}
+    assert webhook(world, before) == webhook(world, newest) == set()
+    world.certificates[0]["renewal"] = {"freeze": [{"to": f"{NOW - DAY:%Y-%m-%d}"}]}
+    assert webhook(world, before) == {"DIP-5.4.2.1-NO-CERT"}
+
+
 def test_a_far_end_of_the_right_ca_and_name_passes_every_rule(world: World) -> None:
     assert api(world, api_chain()) == set()
 

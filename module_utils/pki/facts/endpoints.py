@@ -6,15 +6,18 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
 
-from .. import certs, download, ocsp_query, public_state, session
+from .. import certs, download, gather, ocsp_query, public_state, session
 from ..certs import DECODE_ERRORS
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
+from ..inventory import Certificate
+from ..public_state import VersionFiles
 from ..revocation import check
 from . import listeners, presented
 from .listeners import Listener
@@ -59,6 +62,7 @@ def _facts(
     )
     ingress = listener.direction == "ingress"
     in_use = bool(raw["chain"]) and (ingress or not _refused(raw))
+    accepted = _accepted(scene, listener) if ingress else ()
     return {
         "direction": listener.direction,
         "reached": bool(raw["reached"]),
@@ -73,7 +77,8 @@ def _facts(
         "anonymous": _caller(raw["anonymous"]),
         "stranger": _caller(_UNTRIED if _is_own_peer(scene, listener) else raw["stranger"]),
         "server_name": str(raw["server_name"]).lower(),
-        "expected_sha256": _accepted(scene, listener) if ingress else "",
+        "expected_sha256": next(iter(accepted), ""),
+        "kept_sha256": list(accepted[1:]),
         "certificate": shown.certificate,
         "chain": shown.chain,
         "ocsp": _ocsp(scene, listener, shown.verified if in_use else ()),
@@ -102,19 +107,32 @@ def _is_own_peer(scene: Scene, listener: Listener) -> bool:
     return own.common_name in listener.entry.get("peers", ())
 
 
-def _accepted(scene: Scene, listener: Listener) -> str:
-    """SHA-256 of the newest accepted certificate that the host may serve, or empty."""
+def _accepted(scene: Scene, listener: Listener) -> tuple[str, ...]:
+    """SHA-256 of the accepted certificates that the host may serve: the newest, and the one before
+    it while that waits for its deployment window. Nothing where nothing is accepted."""
     own = scene.inputs.declared.of_host(str(listener.entry["certificate"]), listener.host)
     if own is None:
-        return ""
-    try:
+        return ()
+    # The collector of certificates tells what is wrong with the files.
+    found: list[VersionFiles] = []
+    with suppress(PkiError):
         versions = public_state.scan(scene.inputs.certificates_dir, own.name)
-        for files in reversed(versions):
-            if files.certificate is not None and files.accepted_record is not None:
-                return certs.sha256(x509.load_pem_x509_certificate(files.certificate))
-    except (PkiError, *DECODE_ERRORS):
-        pass  # the collector of certificates tells what is wrong with the files
-    return ""
+        found = [one for one in versions if one.certificate and one.accepted_record is not None]
+    served = found[-1:]
+    with suppress(PkiError):
+        served += _kept(scene, own, found)
+    digests = []
+    for files in served:
+        with suppress(*DECODE_ERRORS):
+            digests.append(certs.sha256(x509.load_pem_x509_certificate(files.certificate or b"")))
+    return tuple(digests)
+
+
+def _kept(scene: Scene, own: Certificate, found: list[VersionFiles]) -> list[VersionFiles]:
+    """The version before the newest, while the newest waits."""
+    versions = [public_state.observed_version(files) for files in found]
+    kept = gather.kept(scene.inputs, own, versions)
+    return [files for files in found if kept is not None and files.number == kept.number]
 
 
 def _ocsp(scene: Scene, listener: Listener, chain: tuple[x509.Certificate, ...]) -> dict[str, Any]:
