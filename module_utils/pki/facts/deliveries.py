@@ -26,7 +26,8 @@ KIND = "delivery"
 _KEY = re.compile(r"([^/]+)/export/signing-key/([^/]+)/([1-9][0-9]{0,8})")
 _PASSPHRASE = re.compile(r"([^/]+)/data/passphrases/([^/]+)")
 _RELEASE = re.compile(r"v([1-9][0-9]{0,8})-")
-_MOST = 1000
+#: The facts' bounds. What goes beyond is counted, so that nobody hides one event behind others.
+_ROLES, _ADDRESSES, _DELIVERIES, _USES = 1000, 100, 500, 5
 
 
 def collect(scene: Scene) -> Collected:
@@ -84,19 +85,28 @@ def _facts(
         "path": observed.text(path, 300),
         "declared": certificate is not None,
         "delivery": observed.text(certificate.delivery, 40) if certificate else "none",
-        "roles": sorted(observed.text(str(role), 200) for role in audit["roles"]),
-        "addresses": sorted(_addresses(audit["addresses"], hosts))[:_MOST],
+        "roles": sorted(observed.text(str(role), 200) for role in audit["roles"])[:_ROLES],
+        "addresses": sorted(_addresses(audit["addresses"], hosts))[:_ADDRESSES],
         "holders": _holders(scene, certificate, hosts, int(match[3]) if match else 0),
-        "deliveries": [_delivery(one, end) for one in told.deliveries[:_MOST]],
+        "deliveries": [_delivery(one, end) for one in told.deliveries[:_DELIVERIES]],
         "clear": [
             {
                 "when": public_state.iso(one.when),
                 "identity": observed.text(one.identity, 200),
                 "from": observed.text(one.address, 100),
             }
-            for one in told.clear[:_MOST]
+            for one in told.clear[:_DELIVERIES]
         ],
+        "left_out": _left_out(told),
     }
+
+
+def _left_out(told: Told) -> int:
+    uses = [len(use) for one in told.deliveries for use in (one.taken, one.refused)]
+    lists = (len(told.deliveries), len(told.clear))
+    return sum(max(0, size - _DELIVERIES) for size in lists) + sum(
+        max(0, size - _USES) for size in uses
+    )
 
 
 def _delivery(one: Delivery, end: datetime) -> dict[str, Any]:
@@ -107,8 +117,8 @@ def _delivery(one: Delivery, end: datetime) -> dict[str, Any]:
         "ttl": min(one.ttl, 1_000_000_000),
         "open": one.is_open(end),
         "again": one.again,
-        "taken": [_use(use) for use in one.taken[:_MOST]],
-        "refused": [_use(use) for use in one.refused[:_MOST]],
+        "taken": [_use(use) for use in one.taken[:_USES]],
+        "refused": [_use(use) for use in one.refused[:_USES]],
     }
 
 
