@@ -145,17 +145,11 @@ class ReleaseWorld:
 
     def play(self, *arguments: str, pipelining: bool = True, **environment: str) -> Ran:
         """The release role on one local host, as site.yml would run it."""
-        inventory = {
-            "gateways": {
-                "hosts": {
-                    "gw1": {
-                        "ansible_connection": "local",
-                        "ansible_python_interpreter": sys.executable,
-                    }
-                }
-            }
-        }
-        values = {
+        return self.ansible({"gw1": {}}, {}, *arguments, pipelining=pipelining, **environment)
+
+    def values(self) -> dict[str, Any]:
+        """The role's options."""
+        return {
             **{k: v for k, v in self.parameters().items() if not k.endswith("_dir")},
             "release_root": str(self.release_root),
             "release_actions": [*self.actions, {**DEPLOY, "hosts": "elsewhere", "version": 7}],
@@ -165,10 +159,26 @@ class ReleaseWorld:
             "release_crl_cache_dir": str(self.base / "cache"),
             "release_vault": self.openbao.options("release"),
         }
-        play = [{"hosts": "gateways", "gather_facts": False, "roles": ["release"]}]
+
+    def ansible(
+        self,
+        hosts: dict[str, dict[str, Any]],
+        changes: dict[str, Any],
+        *arguments: str,
+        pipelining: bool = True,
+        serial: int = 0,
+        **environment: str,
+    ) -> Ran:
+        """The release role on local hosts, given with their own variables."""
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        inventory = {"gateways": {"hosts": {name: {**local, **own} for name, own in hosts.items()}}}
+        values = {**self.values(), **changes}
+        play: dict[str, Any] = {"hosts": "gateways", "gather_facts": False, "roles": ["release"]}
+        if serial:
+            play["serial"] = serial
         (self.base / "hosts.yml").write_text(json.dumps(inventory))
         (self.base / "values.json").write_text(json.dumps(values))
-        (self.base / "play.yml").write_text(yaml.safe_dump(play))
+        (self.base / "play.yml").write_text(yaml.safe_dump([play]))
         done = subprocess.run(
             [
                 str(Path(sys.executable).parent / "ansible-playbook"),
