@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pki import acceptance, gather, key_place, public_state, revocation
+from pki import acceptance, gather, key_place, keystores, public_state, revocation
 from pki.errors import PkiError
 from pki.inventory import Certificate
 from pki.lifecycle import KeyVersion, Reason, State
@@ -258,3 +258,78 @@ def test_a_record_cannot_point_a_certificate_at_another_mount(world: World, moun
 
 def test_the_digests_of_the_plan_are_those_that_acceptance_looks_up() -> None:
     assert acceptance.digests({NAME: {"1": spki("leaf")}}) == {(NAME, 1): spki("leaf")}
+
+
+# --- keys that this side cannot see -------------------------------------------------------------
+
+
+def told(world: World, on_hosts: dict[str, KeyRecord | None]) -> dict[str, CertificatePlan]:
+    """The plans by name; nobody may ask a key server for anything."""
+    inputs = world.inputs()
+    stores = keystores.Stores(cast("Any", None), inputs.policies, on_hosts)
+    plans = gather.plans(inputs, gather.keys(inputs, stores), {})
+    return {found.name: found for found in plans}
+
+
+def of_hosts(world: World, store: str = "host") -> None:
+    world.certificates[0].update(key={"store": store}, per_host=store == "host")
+    world.groups = {"gateways": ["gw1", "gw2", "gw3"]}
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.crls()
+    return made
+
+
+def test_a_host_that_did_not_answer_is_not_one_without_a_key(empty: World) -> None:
+    of_hosts(empty)
+    record = Store(NAME).describe(NAME)
+    found = told(empty, {f"{NAME}_gw1": None, f"{NAME}_gw2": record})
+    reasons = {name.partition("/")[2]: plan.reason for name, plan in found.items()}
+    assert reasons == {
+        "gw1": Reason.NEVER_REQUESTED,
+        "gw2": Reason.REQUEST_FILES_MISSING,
+        "gw3": Reason.HOST_NOT_ASKED,
+    }
+    assert found[f"{NAME}/gw3"].waits_for == "gw3"
+    assert not found[f"{NAME}/gw3"].actions
+
+
+def test_a_device_is_never_asked_and_its_open_request_has_lost_nothing(empty: World) -> None:
+    of_hosts(empty, "external")
+    assert told(empty, {})[NAME].needs_person
+    record = {"store": "external", "version": 1, "spki_sha256": spki("leaf")}
+    empty.request(key=record)
+    assert told(empty, {})[NAME].reason is Reason.WAITING_FOR_REPLY
+
+
+def test_where_an_open_requests_key_is_decides_whether_it_is_known(empty: World) -> None:
+    """The entry was moved to transit while the request of a host, which is away, is open."""
+    of_hosts(empty)
+    name, key = f"{NAME}/gw1", {"store": "host", "version": 1, "spki_sha256": spki("leaf")}
+    empty.request(name=name, key=key, certificate=name)
+    assert told(empty, {})[name].reason is Reason.WAITING_FOR_REPLY
+    assert told(empty, {f"{NAME}_gw1": None})[name].reason is Reason.KEY_LOST
+    empty.certificates[0]["key"] = {"store": "transit"}
+    inputs = empty.inputs()
+    looked = gather.Keys(silent={name: frozenset({"host"})})
+    plans = {found.name: found for found in gather.plans(inputs, looked, {})}
+    assert plans[name].reason is Reason.PENDING_EDITED
+    assert plans[name].difference == ("key kept in host -> transit",)
+
+
+def test_an_entrys_renewal_is_planned_with(world: World) -> None:
+    world.certificates[0]["renewal"] = {"request_before": "33%"}
+    assert planned(world, gw1=f"{serial(world):x}").next_action == "renew from 2027-08-14"
+
+
+def test_a_record_of_before_is_compared_only_in_what_it_says(world: World) -> None:
+    """Neither names nor the kind of key stood in it, and the entry says nothing of names."""
+    record = world.directory() / "request.yml"
+    assert "san" not in record.read_text()
+    assert "type" not in record.read_text()
+    assert planned(world).reason is not Reason.INVENTORY_CHANGED
+    world.certificates[0]["san"] = "cn"
+    assert planned(world).difference == (f"alternative names none -> {CN}",)
