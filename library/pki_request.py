@@ -153,7 +153,14 @@ sentences:
 
 import os
 
-from ansible.module_utils.pki import keystores, public_state, report, request_batch, session
+from ansible.module_utils.pki import (
+    keystores,
+    preflight,
+    public_state,
+    report,
+    request_batch,
+    session,
+)
 from ansible.module_utils.pki.history import Committed
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import (
@@ -192,6 +199,23 @@ def teller(params, check_mode):
     return tell
 
 
+def foreseen(client, inputs, wanted):
+    """Refusals of keys that this login could make, and not sign with or bring to their version.
+
+    Asked once, and only where a key is to be made.
+    """
+    new = [wish for wish in wanted if wish.new]
+    keys = {w.certificate: inputs.declared.certificates[w.certificate] for w in new}
+    lacking = preflight.lacking(client, preflight.mounts(keys.values()))
+    return [
+        request_batch.Refusal(
+            wish.certificate, wish.version, lacking[keys[wish.certificate].key_name]
+        )
+        for wish in new
+        if keys[wish.certificate].key_name in lacking
+    ]
+
+
 def carry_out(module, inputs, wanted, threads):
     """All wishes of the plan; nothing is read and nobody is asked when there are none."""
     if not wanted:
@@ -199,6 +223,9 @@ def carry_out(module, inputs, wanted, threads):
     every = public_state.scan_every(inputs.certificates_dir)
     known = Committed.of(every, inputs.compromised)
     with keystores.vault(module.params["vault"], os.environ) as client:
+        denied = foreseen(client, inputs, wanted)
+        names = {refusal.certificate for refusal in denied}
+        wanted = [wish for wish in wanted if wish.certificate not in names]
         batch = request_batch.Batch(
             inputs,
             keystores.Stores(client, inputs.policies),
@@ -206,7 +233,8 @@ def carry_out(module, inputs, wanted, threads):
             check=module.check_mode,
             tell=teller(module.params, module.check_mode),
         )
-        return batch.run(wanted, threads)
+        outcome = batch.run(wanted, threads)
+    return request_batch.Outcome(outcome.done, (*denied, *outcome.refused))
 
 
 def handler(module):

@@ -99,13 +99,17 @@ class Row:
 # -- what a job needs ------------------------------------------------------------------------
 
 
-def mounts(certificates: Iterable[Certificate]) -> tuple[Mount, ...]:
-    """The transit mounts in which these certificates' keys are, or will be, made."""
+def mounts(certificates: Iterable[Certificate], job: str = "request") -> tuple[Mount, ...]:
+    """The transit mounts in which these certificates' keys are, or will be, made.
+
+    To release a key is nobody's job where hosts fetch it themselves.
+    """
     names: dict[str, list[str]] = {}
     exportable: dict[str, bool] = {}
     for certificate in certificates:
         place = key_place.declared(certificate)
-        if place.store == key_place.TRANSIT:
+        fetched = job == "release" and certificate.delivery != "wrapped"
+        if place.store == key_place.TRANSIT and not fetched:
             names.setdefault(place.mount, []).append(place.name)
             of_class = mount_for(certificate.environment_class, ("mtls",))
             exportable[place.mount] = place.mount == of_class
@@ -169,6 +173,8 @@ _OF_MOUNT: Mapping[str, Callable[[Mount], list[Need]]] = {
 }
 #: ``ledger`` (mark a key as compromised) is about KV mounts, the others about transit.
 JOBS = (*_OF_MOUNT, "ledger")
+#: Every plan asks which keys are compromised, and so does whoever brings a key in.
+LOOK_AT_LEDGER = ("plan", "import", "ledger")
 #: Any digest: entries are made for keys that are not known yet.
 _SOME_DIGEST = "0" * 64
 
@@ -179,12 +185,12 @@ def needs(job: str, mounts: Iterable[Mount], ledgers: Iterable[str] = ()) -> tup
     Args:
         job: one of :data:`JOBS`.
         mounts: the transit mounts and the keys in them.
-        ledgers: KV mounts of the ledgers of compromised keys; every plan lists them.
+        ledgers: KV mounts of the ledgers of compromised keys.
     """
     found: list[Need] = []
     if job in _OF_MOUNT:
         found += [need for mount in mounts for need in _OF_MOUNT[job](mount)]
-    for ledger in ledgers if job in ("plan", "ledger") else ():
+    for ledger in ledgers if job in LOOK_AT_LEDGER else ():
         found.append(Need(job, "list the ledger", f"{ledger}/metadata/compromised", ("list",)))
         if job == "ledger":
             path = f"{ledger}/data/compromised/+"
@@ -248,6 +254,25 @@ def require(client: VaultClient, needed: Iterable[Need]) -> None:
         raise first
 
 
+def lacking(client: VaultClient, mounts: Iterable[Mount]) -> dict[str, PkiError]:
+    """By the key's name, why this login cannot make it and sign with it. One call to Vault.
+
+    A login that fails, or may not ask, can make none of them.
+    """
+    needed = needs("request", mounts)
+    try:
+        rows = check(client, needed)
+    except PkiError as error:
+        return dict.fromkeys((need.name for need in needed), error)
+    found: dict[str, list[PkiError]] = {}
+    for row in rows:
+        for name in row.names if row.lacks else ():
+            found.setdefault(name, []).append(refusal(replace(row, names=(name,))))
+    for first, *rest in found.values():
+        first.also = tuple(rest)
+    return {name: errors[0] for name, errors in found.items()}
+
+
 def refusal(row: Row) -> PkiError:
     """A row with something missing, as an error."""
     granted = ", ".join(f'"{word}"' for word in row.needed)
@@ -260,3 +285,23 @@ def refusal(row: Row) -> PkiError:
         next_step="add it to the policy of this login, "
         f'path "{row.path}" {{ capabilities = [{granted}] }}; nothing was changed',
     )
+
+
+COLUMNS = ("login", "job", "path", "needed", "has", "ready")
+
+
+def table(rows: Iterable[Mapping[str, object]]) -> str:
+    """Results of several logins as lines of aligned columns."""
+    lines = [COLUMNS, *(tuple(_cell(row[column]) for column in COLUMNS) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -314,6 +314,25 @@ class Arguments:
         roots = dict.fromkeys(("release_root", "crl_root", "gateway_root"), str(self.fresh()))
         return {**roots, "gateways": [self.world.model()]}
 
+    def pki_preflight(self) -> dict[str, Any]:
+        inputs = self.inputs()
+        del inputs["certificates_dir"]
+        login = {
+            "name": "pipeline",
+            "jobs": ["plan"],
+            "vault": self.openbao.options("pipeline"),
+        }
+        return {**inputs, "logins": [login]}
+
+    def pki_vault_policies(self) -> dict[str, Any]:
+        text = f"# Owned by the role vault_policies: {next(self.count)}\n"
+        mount = {"path": "transit-nonprod-tls", "type": "transit"}
+        return {
+            "policies": {"crash": text},
+            "mounts": [mount],
+            "vault": self.openbao.options("operator"),
+        }
+
     def pki_facts(self) -> dict[str, Any]:
         return {**self.inputs(), "vault": self.openbao.options("pipeline")}
 

@@ -1,0 +1,223 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask Vault whether the project's logins may do what their jobs need."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pki_preflight
+short_description: Ask Vault whether the logins may do what their jobs need
+version_added: 0.1.0
+description:
+  - Logs in as each of O(logins) and asks, in one call each, which capabilities the token has on the
+    paths that its jobs need for the declared certificates. Nothing is made, read or changed.
+  - Capabilities are all that can be asked. Whether a policy allows a parameter, how long a wrapping
+    token may live, and whether a mount exists, is told by the first real call only.
+  - What is missing does not fail it. RV(ready) says whether everything is there, so that a playbook
+    can print the table first and fail at its end.
+author:
+  - The mtls-certificates maintainers (@mtls-certificates)
+attributes:
+  check_mode:
+    support: full
+    description: It only reads.
+  diff_mode:
+    support: none
+    description: It changes nothing.
+options:
+  organisations:
+    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
+    type: dict
+    required: true
+  certificates:
+    description: The declared certificates, as in C(group_vars/all/certificates.yml).
+    type: list
+    elements: dict
+    required: true
+  trust:
+    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
+    type: dict
+    required: true
+  groups:
+    description: The hosts of each group, as in C(groups); for entries with C(per_host).
+    type: dict
+    default: {}
+  policy_dir:
+    description: Directory of the policy files and their schema, on the controller.
+    type: path
+    required: true
+  base_dir:
+    description: Directory that relative CA files are looked up in; the inventory's directory.
+    type: path
+    required: true
+  crl_cache_dir:
+    description: Directory of the controller's verified CRLs.
+    type: path
+    required: true
+  logins:
+    description: Who logs in, and for what.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: A name for the table.
+        type: str
+        required: true
+      jobs:
+        description:
+          - What this login is for. V(plan) looks at keys and at the ledger of compromised keys,
+            V(request) makes keys and signs with them, V(release) hands keys to hosts, V(retire)
+            ends old versions, V(import) brings existing keys in, V(ledger) marks a key as
+            compromised.
+        type: list
+        elements: str
+        choices: [plan, request, release, retire, import, ledger]
+        required: true
+      vault:
+        description:
+          - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
+            The same as O(vault) of the other modules.
+        type: dict
+        default: {}
+"""
+
+EXAMPLES = r"""
+- name: Ask what the logins may do
+  pki_preflight:
+    organisations: "{{ organisations }}"
+    certificates: "{{ certificates }}"
+    trust: "{{ trust }}"
+    policy_dir: policies
+    base_dir: "{{ inventory_dir }}"
+    crl_cache_dir: .cache/crl
+    logins:
+      - name: pipeline
+        jobs: [plan, request, ledger]
+        vault: "{{ certificates_vault }}"
+      - name: release
+        jobs: [release]
+        vault: "{{ release_vault }}"
+"""
+
+RETURN = r"""
+ready:
+  description: Whether every login has what its jobs need.
+  returned: success
+  type: bool
+rows:
+  description: Every need beside what the token has.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - login: pipeline
+      job: request
+      doing: rotate
+      path: transit-nonprod-tls/keys/+/rotate
+      keys: [dip-nonprod]
+      needed: [update]
+      has: [deny]
+      ready: false
+problems:
+  description: What is missing and what to do, one text each; a login that failed is one, too.
+  returned: success
+  type: list
+  elements: str
+table:
+  description: The rows as a table.
+  returned: success
+  type: str
+"""
+
+import os
+
+from ansible.module_utils.pki import keystores, ledger, preflight, session
+from ansible.module_utils.pki.errors import PkiError
+from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible.arguments import INVENTORY
+
+SPEC = {
+    **INVENTORY,
+    "logins": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "jobs": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["plan", "request", "release", "retire", "import", "ledger"],
+                "required": True,
+            },
+            "vault": {"type": "dict", "default": {}},
+        },
+    },
+}
+
+
+def needs(inputs, jobs):
+    """What these jobs need for everything that is declared."""
+    certificates = inputs.declared.certificates.values()
+    ledgers = [ledger.mount_of(one) for one in sorted(inputs.environment_classes)]
+    return [
+        need
+        for job in jobs
+        for need in preflight.needs(job, preflight.mounts(certificates, job), ledgers)
+    ]
+
+
+def ask(inputs, login):
+    """One login's rows, and what is wrong with them or with the login itself.
+
+    Who needs nothing does not log in: where hosts make their own keys nobody releases one.
+    """
+    needed = needs(inputs, login["jobs"])
+    if not needed:
+        return (), []
+    try:
+        with keystores.vault(login["vault"], os.environ) as client:
+            rows = preflight.check(client, needed)
+    except PkiError as error:
+        return (), [error]
+    return rows, [preflight.refusal(row) for row in rows if row.lacks]
+
+
+def as_result(login, row):
+    return {
+        "login": login["name"],
+        "job": row.job,
+        "doing": row.doing,
+        "path": row.path,
+        "keys": list(row.names),
+        "needed": list(row.needed),
+        "has": list(row.has),
+        "ready": not row.lacks,
+    }
+
+
+def handler(module):
+    inputs = session.load(module.params, judged=False)
+    rows, problems = [], []
+    for login in module.params["logins"]:
+        found, errors = ask(inputs, login)
+        rows += [as_result(login, row) for row in found]
+        problems += [f"{login['name']}: {error}" for error in errors]
+    return {
+        "changed": False,
+        "ready": not problems,
+        "rows": rows,
+        "problems": problems,
+        "table": preflight.table(rows),
+    }
+
+
+def main():
+    run_module(handler, SPEC, supports_check_mode=True)
+
+
+if __name__ == "__main__":
+    main()
