@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -343,9 +343,9 @@ def _peers(raw: object, where: str) -> list[str]:
     return peers
 
 
-def _known(value: object, known: Iterable[str], where: str) -> str:
-    if str(value) not in (choices := sorted(known)):
-        raise _error(where, "no such entry in the inventory", value, ", ".join(choices))
+def _known(value: object, known: Collection[str], where: str) -> str:
+    if str(value) not in known:
+        raise _error(where, "no such entry in the inventory", value, ", ".join(sorted(known)))
     return str(value)
 
 
