@@ -16,6 +16,7 @@ from typing import Any
 from . import files, openssl
 from .crl_install import CRL
 from .errors import HostError
+from .key import RECORD
 from .release import KEY
 
 #: The largest CRL set that is carried away whole; of a larger one the digest must do.
@@ -40,10 +41,44 @@ def releases(root: str, certificates: Iterable[str]) -> list[dict[str, Any]]:
                     "certificate": certificate,
                     "release": name,
                     "in_service": current == f"releases/{name}",
+                    "home": False,
                     **_key(path),
                 }
             )
+        found += _own_keys(base, certificate)
     return found
+
+
+def _own_keys(base: str, certificate: str) -> list[dict[str, Any]]:
+    """The keys that this host made itself, where it keeps them; see :mod:`.key`.
+
+    The public half of an encrypted one stands in the record beside it, and nowhere else.
+    """
+    folder = os.path.join(base, "keys")
+    names = sorted((name for name in _listed(folder) if name.isdecimal()), key=int, reverse=True)
+    found = []
+    for name in names[:_MOST_RELEASES]:
+        seen = _key(os.path.join(folder, name, KEY))
+        recorded = _recorded_digest(os.path.join(folder, name, RECORD))
+        found.append(
+            {
+                "certificate": certificate,
+                "release": f"keys/{name}",
+                "in_service": False,
+                "home": True,
+                **seen,
+                "spki_sha256": seen["spki_sha256"] or recorded,
+            }
+        )
+    return found
+
+
+def _recorded_digest(path: str) -> str:
+    try:
+        public = json.loads(_read(path) or b"{}")["public"]
+        return files.sha256(base64.b64decode(public, validate=True))
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _key(path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Live only. Of a key nothing but what protects it is known here. The raw observat
 
 - ``scene.keys[certificate][version]``: see :func:`..gather.key_facts`; a certificate that was
   looked for and not found is there without versions;
-- ``scene.hosts[host]["releases"]``: a list of ``{"certificate", "release", "in_service",
+- ``scene.hosts[host]["releases"]``: a list of ``{"certificate", "release", "in_service", "home",
   "key": {"mode": "0600", "owner", "group", "directory_mode", "links"}, "spki_sha256"}``, mode
   empty where there is no file, and the digest empty where the key could not be read.
 """
@@ -20,10 +20,11 @@ from typing import Any
 
 from cryptography import x509
 
-from .. import certificate_facts, observed, revocation, session
+from .. import certificate_facts, key_place, observed, revocation, session
 from ..certs import DECODE_ERRORS, to_der
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
+from ..inventory import Certificate
 from . import issued
 from .issued import Issued
 from .scene import Collector, Scene
@@ -62,12 +63,28 @@ def collect(scene: Scene) -> Collected:
             else scene.place("certificates", key.certificate)
         )
         declarations.append(Declaration(KIND, key.label, policy, place))
-        if key.certificate in scene.keys:
+        if key.certificate in scene.keys and not _silent(scene, key):
             siblings = read.versions.get(key.certificate, ())
             facts = _facts(scene, key, siblings, dead)
             documents.append(Document(KIND, key.label, policy, facts, place))
     # What could not be read is told by the collector of certificates, once.
     return scene.collected(declarations, documents)
+
+
+def _silent(scene: Scene, key: _Key) -> bool:
+    """Whether it is a host's own key and that host told nothing: then nothing is known of it."""
+    entry = scene.inputs.declared.certificates[key.certificate]
+    if key.stored or _place(entry, key.one) != key_place.HOST:
+        return False
+    return bool(scene.hosts.get(entry.host, {}).get("problem", "not asked"))
+
+
+def _place(entry: Certificate, one: Issued | None) -> str:
+    """The kind of store a version's key was made in, as far as its request can be used."""
+    try:
+        return key_place.of_version(entry, one.files if one is not None else None).store
+    except PkiError:
+        return ""
 
 
 def _keys(scene: Scene, read: issued.Read) -> Iterator[_Key]:
@@ -134,7 +151,8 @@ def _facts(scene: Scene, key: _Key, siblings: Sequence[Issued], dead: _Dead) -> 
     entry = scene.inputs.declared.certificates[key.certificate]
     one, stored = key.one, key.stored
     state = _state(one, siblings)
-    known = "store" in stored
+    external = one is not None and _place(entry, one) == key_place.EXTERNAL
+    store = str(stored.get("store", "external" if external else "none"))
     return {
         "state": state,
         "environment": observed.text(entry.environment, 63),
@@ -142,7 +160,7 @@ def _facts(scene: Scene, key: _Key, siblings: Sequence[Issued], dead: _Dead) -> 
         "expected": _expected_fact(one, entry),
         "spki_sha256": _digest(stored) or _spki(one),
         "request_spki_sha256": _spki(one),
-        "store": str(stored["store"]) if known else "none",
+        "store": store,
         "mount": observed.text(str(stored.get("mount", "")), 200),
         "algorithm": observed.text(str(stored.get("algorithm", "")), 40),
         "bits": int(stored.get("bits", 0)),
@@ -152,9 +170,16 @@ def _facts(scene: Scene, key: _Key, siblings: Sequence[Issued], dead: _Dead) -> 
         "created_epoch": _epoch(str(stored.get("created", ""))),
         "registered_epoch": _epoch(entry.organisation.registered),
         "retired_days": _retired(one, siblings, state, scene.inputs.now),
+        "retired": _retirement(one),
         "certificate_dead": one is not None and dead.is_dead(one),
         "files": [_file(file) for file in key.files[:1000]],
     }
+
+
+def _retirement(one: Issued | None) -> str:
+    """What the record of its end says became of it; none without one."""
+    retired = one.version.retired if one is not None else None
+    return retired.key if retired else "none"
 
 
 def _expected_fact(one: Issued | None, entry: Any) -> dict[str, Any]:
@@ -169,6 +194,7 @@ def _file(file: Mapping[str, Any]) -> dict[str, Any]:
         "host": observed.text(str(file["host"]), 253),
         "release": observed.text(str(file.get("release", "")), 200),
         "in_service": bool(file.get("in_service", False)),
+        "home": bool(file.get("home", False)),
         "mode": observed.text(str(key.get("mode", "")), 10),
         "directory_mode": observed.text(str(key.get("directory_mode", "")), 10),
         "owner": observed.text(str(key.get("owner", "")), 64),
