@@ -112,6 +112,12 @@ options:
         not there was not asked, and then nothing is retired.
     type: dict
     default: {}
+  retired_keys:
+    description:
+      - What hosts that make their own keys told of those they destroyed, as the filter C(pki_told)
+        collects what C(pki_host_key) returned; V(record) wants it of each.
+    type: dict
+    default: {}
   step:
     description:
       - V(announce) only says what will be done; V(withdraw) works on the stores; V(record) writes
@@ -183,6 +189,11 @@ revoke:
   returned: success
   type: list
   elements: str
+keys:
+  description: Keys that hosts destroy themselves, as C(pki_host_key) takes them, by host.
+  returned: success
+  type: dict
+  sample: {"gw1": [{"entry": "dip-nonprod", "keep": 2}]}
 keep:
   description: What stays on each host, as C(pki_release_retire) takes it.
   returned: success
@@ -218,6 +229,7 @@ SPEC = {
     **VAULT,
     **ENDPOINTS,
     "hosts": {"type": "dict", "default": {}},
+    "retired_keys": {"type": "dict", "default": {}, "no_log": False},
     "step": {"type": "str", "choices": ["announce", "withdraw", "record"], "required": True},
     "retirements": {"type": "list", "elements": "dict", "required": True, "options": RETIREMENT},
 }
@@ -298,7 +310,7 @@ def recorded(module, retirements):
     sentences, diffs = [], []
     for one in retirements:
         if not module.check_mode:
-            retirement.gone(one)
+            retirement.gone(one, module.params["retired_keys"])
         paths = {files.number: files.path for files in one.case.versions}
         for number, contents in one.records().items():
             path = paths[number]
@@ -324,8 +336,11 @@ def handler(module):
     if step == "announce":
         sentences += [line for one in retirements for line in one.of_hosts()]
         sentences += [line for one in retirements for line in one.announced()]
-    keep = {}
+    keep, keys = {}, {}
     for one in retirements:
+        if one.on_host:
+            mine = {"entry": one.case.certificate.entry, "keep": one.keep}
+            keys.setdefault(one.case.certificate.host, []).append(mine)
         for host in one.case.hosts:
             stays = {"certificate": one.case.certificate.entry, "version": one.keep}
             keep.setdefault(host, []).append(stays)
@@ -335,6 +350,7 @@ def handler(module):
         "by_hand": [line for one in retirements for line in one.by_hand()],
         "revoke": [line for one in retirements for line in one.to_revoke()],
         "keep": keep,
+        "keys": keys,
         "diff": diffs if changed else [],
     }
 

@@ -98,10 +98,25 @@ class Retirement:
 
     def of_hosts(self) -> list[str]:
         """What is done on hosts, one sentence a host."""
-        return [
+        lines = [
             f"{host}: the releases {', '.join(names)} are removed with their keys"
             for host, names in self.releases().items()
         ]
+        if self.on_host and any(self._ends_now(one) for one in self.old):
+            host = self.case.certificate.host
+            lines.append(
+                f"{host}: versions of its own key below {self.keep} are destroyed for good"
+            )
+        return lines
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host itself has old versions of the key to destroy."""
+        return self.place.store == key_place.HOST and self.wish.destroy and self.withdraws
+
+    def _ends_now(self, one: Old) -> bool:
+        before = one.files.retired_record
+        return one.key == DESTROYED and (before is None or before["key"] != DESTROYED)
 
     def releases(self) -> dict[str, list[str]]:
         """The old releases that hosts have, by host."""
@@ -132,6 +147,11 @@ class Retirement:
             label = f"{self.case.certificate.name} v{one.files.number}"
             if one.place.store == key_place.EXTERNAL:
                 lines.append(f"{label}: remove the key from the device that made it")
+            elif one.place.store == key_place.HOST and one.place != self.place:
+                lines.append(
+                    f"{label}: the key that its host made is no longer the certificate's; remove "
+                    f"keys/{one.files.number} of its entry on the host"
+                )
             elif one.place.store == key_place.HOST and not self.wish.destroy:
                 lines.append(
                     f"{label}: a host cannot withdraw a key so that it can be brought back; it "
@@ -259,11 +279,11 @@ def decide(case: Case, wish: Wish) -> Retirement:
 
 def _end(at: KeyPlace, place: KeyPlace, wish: Wish) -> str:
     """What becomes of a key: see :class:`..lifecycle.Retired`."""
-    if at.store == key_place.HOST:
-        return DESTROYED if wish.destroy else KEPT
-    if at.store == key_place.TRANSIT and at == place:
-        return DESTROYED if wish.destroy else WITHDRAWN
-    return KEPT
+    if at != place or at.store == key_place.EXTERNAL:
+        return KEPT
+    if wish.destroy:
+        return DESTROYED
+    return WITHDRAWN if at.store == key_place.TRANSIT else KEPT
 
 
 def _in_force(case: Case) -> Version:
@@ -374,13 +394,21 @@ def told(raw: Mapping[str, Any], entry: str) -> OnHost:
     return OnHost(releases, in_service, problem)
 
 
-def gone(retirement: Retirement) -> None:
+def gone(retirement: Retirement, keys: Mapping[str, Any]) -> None:
     """Refuse to record the end of versions that hosts still hold.
+
+    ``keys`` is what ``pki_host_key`` returned of the keys it destroyed, by host.
 
     Raises:
         PkiError: RETIRE; the steps that were done stay done, and the next run goes on.
     """
-    left = retirement.releases()
+    left = {host: list(names) for host, names in retirement.releases().items()}
+    if retirement.on_host:
+        host = retirement.case.certificate.host
+        told_of = keys.get(host) or {"problem": "its keys were not looked at"}
+        problem = str(told_of.get("problem", "")) or _errors(told_of, retirement)
+        left.setdefault(host, []).extend([problem] if problem else [])
+        left = {name: lines for name, lines in left.items() if lines}
     if left:
         name = retirement.case.certificate.name
         raise PkiError(
@@ -391,6 +419,15 @@ def gone(retirement: Retirement) -> None:
             where=name,
             next_step="look at those hosts and run the same command again; it goes on from here",
         )
+
+
+def _errors(told_of: Mapping[str, Any], retirement: Retirement) -> str:
+    """Why a host did not destroy the keys of an entry; empty when it did."""
+    entry = retirement.case.certificate.entry
+    mine = [one for one in told_of.get("keys") or () if one.get("entry") == entry]
+    if not mine:
+        return "its keys were not looked at"
+    return "; ".join(str(one["error"]["message"]) for one in mine if "error" in one)
 
 
 def expanded(wishes: Iterable[Wish], entries: Mapping[str, Sequence[Certificate]]) -> list[Wish]:
