@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
-from benchmarks import judging, long_crl
+from benchmarks import judging, long_crl, many_keys
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -199,6 +199,7 @@ def main() -> None:
     long_crl.report(line)
     policy_check()
     main_job()
+    many_keys.report()
 
 
 if __name__ == "__main__":
