@@ -35,10 +35,11 @@ options:
       - V(inspect) tells every version of the entries' keys.
       - V(make) makes the versions that are not there.
       - V(sign) signs digests.
+      - V(place) keeps a key that somebody brings as a version that is not there.
       - V(retire) ends the use of every version below C(keep). A file cannot be withdrawn so that it
         could be brought back, so it only says that nothing was done unless O(destroy) is given.
     type: str
-    choices: [inspect, make, sign, retire]
+    choices: [inspect, make, sign, place, retire]
     default: inspect
   keys:
     description: The keys it is about.
@@ -67,6 +68,10 @@ options:
         type: str
         choices: [sha256, sha384, sha512]
         default: sha256
+      pem:
+        description: The key to keep with O(state=place), PEM, not encrypted; set by the action.
+        type: str
+        default: ''
       keep:
         description: The oldest version that stays, with O(state=retire).
         type: int
@@ -180,6 +185,7 @@ KEYS = {
     "bits": {"type": "int", "default": 0},
     "digest": {"type": "str", "default": ""},
     "algorithm": {"type": "str", "choices": ALGORITHMS, "default": "sha256"},
+    "pem": {"type": "str", "default": "", "no_log": True},
     "keep": {"type": "int", "default": 0},
     "passphrase_path": {"type": "str", "default": "", "no_log": False},
 }
@@ -187,7 +193,7 @@ SPEC = {
     "release_root": {"type": "path", "required": True},
     "state": {
         "type": "str",
-        "choices": ["inspect", "make", "sign", "retire"],
+        "choices": ["inspect", "make", "sign", "place", "retire"],
         "default": "inspect",
     },
     "keys": {
@@ -236,6 +242,18 @@ def make(module, root, wanted):
     return {"versions": told(root, entry), "made": not there, "changed": not there}
 
 
+def place(module, root, wanted):
+    entry, version = wanted["entry"], wanted["version"]
+    there = version in key.versions(root, entry)
+    if not module.check_mode:
+        secret = passphrase(module, wanted)
+        if wanted["passphrase_path"] and not secret:
+            raise no_passphrase(wanted)
+        _, made = key.place(root, entry, version, wanted["pem"].encode("ascii"), secret)
+        there = not made
+    return {"versions": told(root, entry), "made": not there, "changed": not there}
+
+
 def sign(module, root, wanted):
     secret = passphrase(module, wanted)
     digest = base64.b64decode(wanted["digest"])
@@ -256,7 +274,7 @@ def retire(module, root, wanted):
     return {"sentences": [*done, *said], "changed": bool(done)}
 
 
-WORK = {"inspect": inspect, "make": make, "sign": sign, "retire": retire}
+WORK = {"inspect": inspect, "make": make, "sign": sign, "place": place, "retire": retire}
 
 
 def no_passphrase(wanted):
@@ -283,7 +301,7 @@ def one(module, wanted):
 
 def every(module):
     wanted = module.params["keys"]
-    if module.params["state"] not in ("make", "retire") or module.check_mode:
+    if module.params["state"] not in ("make", "place", "retire") or module.check_mode:
         return [one(module, each) for each in wanted]
     with files.HostLock(os.path.join(module.params["release_root"], ".lock")):
         return [one(module, each) for each in wanted]
