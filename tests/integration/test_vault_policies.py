@@ -153,6 +153,23 @@ def test_a_host_can_do_nothing_but_read_even_with_its_own_key(
     assert world.ask(PULL, method, f"transit-nonprod-tls/{path.format(OWN)}", sent).denied
 
 
+# -- the one who imports: what it knows does not become what is in use -------------------------
+
+
+@pytest.mark.parametrize("mount", ["transit-nonprod-tls", "transit-nonprod-signing"])
+def test_who_imports_cannot_put_a_key_it_knows_into_the_place_of_one_that_was_made_here(
+    world: PolicyWorld, mount: str
+) -> None:
+    made = world.wrapped_import(mount)
+    version = {name: made[name] for name in ("ciphertext", "hash_function")}
+    before = world.ask("import", "GET", f"{mount}/keys/{KEY}").document["data"]["latest_version"]
+    for path, sent in (("import", made), ("import_version", version)):
+        said = world.ask("import", "POST", f"{mount}/keys/{KEY}/{path}", sent)
+        assert said.status in (400, 500), f"{path}: {said.status} {said.text}"
+    after = world.ask("import", "GET", f"{mount}/keys/{KEY}").document["data"]["latest_version"]
+    assert after == before
+
+
 # -- what every token has besides -------------------------------------------------------------
 
 
