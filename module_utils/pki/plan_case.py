@@ -101,13 +101,17 @@ class Case:
         return bool(self.observed.served) and not self.late(version)
 
     def before(self, version: Version) -> Version | None:
-        """The certificate that may be in service while ``version`` waits: the one before it."""
+        """The certificate that may be in service while ``version`` waits: the one before it.
+
+        Nothing waits beside one that is retired, or whose key is compromised.
+        """
         older = [
             one
             for one in self._usable()
             if one.number < version.number and not expired(one, self.now) and self.deployable(one)
         ]
-        return older[-1] if older else None
+        last = older[-1] if older else None
+        return None if last is None or last.retired or last.compromised else last
 
     def timing(self, version: Version) -> Timing:
         """When a version may take the place of the one before it."""

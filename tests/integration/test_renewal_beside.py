@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A renewal beside what is in service, on a real OpenBao: nothing of the live version is touched."""
+"""A renewal beside what is in service, on a real OpenBao: nothing of the live one is touched."""
 
 from __future__ import annotations
 

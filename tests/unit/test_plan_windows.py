@@ -21,6 +21,7 @@ from pki.lifecycle import (
     Observed,
     Reason,
     Requested,
+    Retired,
     State,
     Version,
     Wanted,
@@ -150,8 +151,10 @@ def test_the_first_certificate_waits_for_nothing() -> None:
         accepted(1, -1),
         accepted(1, revoked_at=NOW - DAY),
         replace(requested(1), outcome="rejected", outcome_at=NOW - DAY),
+        replace(accepted(1), retired=Retired(NOW - DAY, "withdrawn")),
+        replace(accepted(1), compromised="the incident of Monday"),
     ],
-    ids=["expired", "revoked", "rejected"],
+    ids=["expired", "revoked", "rejected", "retired", "compromised"],
 )
 def test_it_does_not_wait_beside_what_may_not_be_served(before: Version) -> None:
     result = planned(before, accepted(2), renewal=FOR_EVER)
