@@ -285,6 +285,7 @@ def handler(module):
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies, on_hosts))
         compromised = ledger.stored(client, inputs.environment_classes)
+    inputs = session.knowing(inputs, compromised)
     asked = {str(one["certificate"]): str(one["reason"]) for one in module.params["asked"]}
     seen, deploy_now = probe.serials(module.params["endpoints"]), module.params["deploy_now"]
     plans = gather.plans(inputs, keys, seen, asked, deploy_now.strip())

@@ -92,10 +92,17 @@ def _versions(
     inputs: session.Inputs, name: str, crls: Sequence[revocation.Crl]
 ) -> tuple[Version, ...]:
     trust = inputs.trust[inputs.declared.certificates[name].trust]
-    return tuple(
+    seen = (
         public_state.observed_version(files, _revoked_at(files, trust, crls, inputs.now))
         for files in public_state.scan(inputs.certificates_dir, name)
     )
+    return tuple(_marked(version, inputs.compromised) for version in seen)
+
+
+def _marked(version: Version, compromised: Mapping[str, str]) -> Version:
+    """The version with what a ledger says of its key."""
+    said = compromised.get(version.requested.spki_sha256, "") if version.requested else ""
+    return replace(version, compromised=said) if said else version
 
 
 def with_word(

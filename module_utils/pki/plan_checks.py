@@ -80,6 +80,24 @@ def pending_edited(case: Case) -> Verdict | None:
     )
 
 
+def pending_compromised(case: Case) -> Verdict | None:
+    """The key of the open request is marked: no certificate may come of it."""
+    pending = case.pending
+    if pending is None or pending.requested is None or not pending.compromised:
+        return None
+    return Verdict(
+        state=State.REQUESTED,
+        reason=Reason.KEY_COMPROMISED,
+        message=f"the key of request v{pending.number} is compromised "
+        f"({shown(pending.compromised)})",
+        since=pending.requested.created,
+        waits_for="a person to withdraw it",
+        next_action=f"{commands.withdraw(case.wanted.name)}, then ask for another: "
+        f"{commands.renew(case.wanted.name)}",
+        needs_person=True,
+    )
+
+
 def reply_present(case: Case) -> Verdict | None:
     """A reply waits to be judged; what is right is accepted and deployed in this run."""
     pending = case.pending
@@ -232,6 +250,23 @@ def certificate_revoked(case: Case) -> Verdict | None:
     )
 
 
+def key_compromised(case: Case) -> Verdict | None:
+    """The key in service is marked: it is refused everywhere, and another is made at once."""
+    live = case.live
+    if live is None or not live.compromised:
+        return None
+    return Verdict(
+        state=State.DUE,
+        reason=Reason.KEY_COMPROMISED,
+        message=f"the key of certificate v{live.number} is compromised ({shown(live.compromised)})",
+        since=None,
+        next_action="make a new key and request; have the certificate revoked for key compromise, "
+        f"raise the incident: {commands.compromised(case.wanted.name)}",
+        steps=NEW_REQUEST,
+        needs_person=True,
+    )
+
+
 def certificate_expired(case: Case) -> Verdict | None:
     """The live certificate has ended: the DIP rejects messages until it is replaced."""
     live = case.live
@@ -355,6 +390,7 @@ def in_service(case: Case) -> Verdict | None:
 CHECKS: tuple[Check, ...] = (
     key_lost,
     key_changed,
+    pending_compromised,
     pending_edited,
     reply_present,
     waiting_for_reply,
@@ -363,6 +399,7 @@ CHECKS: tuple[Check, ...] = (
     asked_for,
     request_ended,
     certificate_revoked,
+    key_compromised,
     certificate_expired,
     inventory_changed,
     renewal_window,

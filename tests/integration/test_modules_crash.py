@@ -29,10 +29,12 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from integration.canary import Scanner
 from integration.gateway_world import World, program
-from integration.openbao_server import KV_MOUNT, OpenBao
+from integration.openbao_server import KV_MOUNT, OpenBao, write_secret
+from pki import csr
+from unit import pki_factory as factory
 from unit.lab_imports import REPOSITORY
 
 pytestmark = pytest.mark.integration
@@ -243,6 +245,52 @@ class Arguments:
         ask = {"certificate": "dip-nonprod", "reason": "a test"}
         return {**mine, "vault": self.openbao.options("pipeline"), "asks": [ask]}
 
+    def _two_versions(self) -> dict[str, Any]:
+        """A committed version 1, and an accepted version 2 of which no more is needed here."""
+        mine = self.pki_outcome()
+        del mine["outcomes"]
+        first = Path(mine["certificates_dir"]) / "dip-nonprod" / "1"
+        dates = {"not_before": "2026-01-01T00:00:00Z", "not_after": "2099-01-01T00:00:00Z"}
+        record = {"schema": 1, "serial": "0a", "accepted_at": "2026-01-01T00:00:00Z", **dates}
+        shutil.copytree(first, first.with_name("2"))
+        for folder in (first, first.with_name("2")):
+            leaf = self.world.authorities.leaf("crash.example", "ours")
+            (folder / "certificate.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+            (folder / "accepted.yml").write_text(json.dumps(record))
+        return mine
+
+    def pki_retire(self) -> dict[str, Any]:
+        """The record of what stores and hosts have done before."""
+        seen = {"gw1": {"problem": "", "releases": []}}
+        return {
+            **self._two_versions(),
+            "vault": self.openbao.options("retire"),
+            "groups": {"gateways": ["gw1"]},
+            "hosts": seen,
+            "step": "record",
+            "retirements": [{"certificate": "dip-nonprod"}],
+        }
+
+    def pki_compromised(self) -> dict[str, Any]:
+        mine = self.pki_outcome()
+        del mine["outcomes"]
+        base = self.fresh()
+        shutil.copytree(self.world.base, base, dirs_exist_ok=True)
+        word = {"certificate": "dip-nonprod", "reason": "a test"}
+        vault = self.openbao.options("pipeline")
+        return {**mine, "base_dir": str(base), "vault": vault, "marks": [word]}
+
+    def pki_release_retire(self) -> dict[str, Any]:
+        root = self.fresh()
+        release = root / "dip-nonprod" / "releases" / "v1-0123456789abcdef"
+        release.mkdir(parents=True)
+        (release / "key.pem").write_text("old")
+        keep = {"certificate": "dip-nonprod", "version": 2}
+        return {"release_root": str(root), "retire": [keep], "state": "absent"}
+
+    def pki_audit_log(self) -> dict[str, Any]:
+        return {"paths": [str(self.openbao.audit_log)]}
+
     def pki_accept(self) -> dict[str, Any]:
         return {**self.inputs(), "actions": [self.action("accept")], "key_digests": {}}
 
@@ -303,6 +351,48 @@ class Arguments:
         """The module alone, without its action, only refuses."""
         inputs = {**self.inputs(), "release_root": str(self.fresh())}
         return {**inputs, "actions": [self.action("create_key")]}
+
+    def pki_import(self) -> dict[str, Any]:
+        """A key that is right in every way, for a name that is taken: it comes to nothing."""
+        key = factory.key("crash", 4096)
+        organisation = self.world.inventory()["organisations"]["example-energy"]
+        owner = factory.authority("Crash CA").leaf(
+            factory.CN, organisation["subject"], public=key.public_key()
+        )
+        mine = self.fresh()
+        brought = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_secret(mine / "key.pem", brought + factory.pem(owner))
+        write_secret(mine / "word", CANARY.encode())
+        return {
+            **self.inputs(),
+            "certificates_dir": str(mine / "certificates"),
+            "vault": self.openbao.options("import"),
+            "certificate": "dip-nonprod",
+            "key_file": str(mine / "key.pem"),
+            "passphrase_file": str(mine / "word"),
+        }
+
+    def pki_host_import(self) -> dict[str, Any]:
+        """The module alone, without its action, only refuses."""
+        files = {"certificate": "dip-nonprod/gw1", "key_file": str(self.fresh() / "key.pem")}
+        return {**self.inputs(), **files, "release_root": str(self.fresh())}
+
+    def pki_supply(self) -> dict[str, Any]:
+        """Of an entry whose device makes the key; checking, so that it can be done again."""
+        mine = self.fresh()
+        inputs = self.inputs()
+        inputs["certificates"][0]["key"] = {"store": "external"}
+        subject = inputs["organisations"]["example-energy"]["subject"]
+        request = csr.build(factory.key("crash device", 4096), factory.CN, subject)
+        (mine / "device.csr").write_bytes(request)
+        return {
+            **inputs,
+            "certificates_dir": str(mine / "certificates"),
+            "vault": self.openbao.options("pipeline"),
+            "certificate": "dip-nonprod",
+            "csr_file": str(mine / "device.csr"),
+            "_ansible_check_mode": True,
+        }
 
     def pki_gateway(self) -> dict[str, Any]:
         return {**self.world.arguments(), "_ansible_check_mode": True}

@@ -81,7 +81,29 @@ class Row:
 DEVICE = replace(INTENT, store="external")
 FROZEN = Renewal(freezes=(Freeze(None, date(2026, 11, 9), "trading", ZoneInfo("UTC")),))
 ENDS = NOW + 40 * DAY
+LEAK = "compromised.yml: a laptop was stolen"
 ROWS = {
+    "a key in service that leaked": Row(
+        seen(replace(accepted(1), compromised=LEAK)),
+        Reason.KEY_COMPROMISED,
+        None,
+        (
+            "the key of certificate v1 is compromised",
+            LEAK,
+            "make a new key and request",
+            "raise the incident",
+            "playbooks/compromised.yml -e certificate=dip-nonprod",
+        ),
+        person=True,
+    ),
+    "a key of an open request that leaked": Row(
+        seen(accepted(1), replace(requested(2), compromised=LEAK, has_reply=True)),
+        Reason.KEY_COMPROMISED,
+        ASKED,
+        ("the key of request v2 is compromised", LEAK, "outcome=withdrawn", "playbooks/renew.yml"),
+        "a person to withdraw it",
+        person=True,
+    ),
     "a key that is lost": Row(
         Observed(versions=(requested(1),)),
         Reason.KEY_LOST,
