@@ -3,194 +3,20 @@
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 import shutil
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from integration.openbao_server import KV_MOUNT, OpenBao
+from integration.host_fleet import HOSTS, REQUEST, Fleet, everything
+from integration.openbao_server import OpenBao
 from pki import csr
-from unit import controller_world, pki_factory
+from unit import controller_world
 
 pytestmark = pytest.mark.integration
-
-PROJECT = Path(__file__).resolve().parents[2]
-NOW = datetime.now(UTC).replace(microsecond=0)
-DAY = timedelta(days=1)
-HOSTS = ("gw1", "gw2")
-REQUEST = {"request.csr", "request.yml", "submission.txt"}
-
-
-@dataclass
-class Ran:
-    """One run of ansible-playbook: exit code and everything it printed."""
-
-    code: int
-    output: str
-
-    def changed(self, host: str) -> int:
-        (number,) = re.findall(rf"^{host} .*\bchanged=(\d+)", self.output, re.MULTILINE)
-        return int(number)
-
-
-class Fleet:
-    """Two hosts on this machine, each with a certificate whose key it keeps."""
-
-    def __init__(self, base: Path, openbao: OpenBao, web: Any, *, encrypted: bool) -> None:
-        self.base = base
-        self.openbao = openbao
-        self.encrypted = encrypted
-        self.name = f"dip-{secrets.token_hex(4)}"
-        self.root = pki_factory.authority("Fleet Root", start=NOW - DAY, end=NOW + 900 * DAY)
-        self.issuing = self.root.authority("Fleet CA", start=NOW - DAY, end=NOW + 800 * DAY)
-        self.runs: list[Ran] = []
-        self._write(web)
-
-    def _write(self, web: Any) -> None:
-        pinned = {}
-        for label, ca in (("root", self.root), ("issuing", self.issuing)):
-            file = self.base / "trust" / f"{label}.pem"
-            file.parent.mkdir(exist_ok=True)
-            file.write_bytes(ca.pem)
-            crl = ca.crl(start=NOW - timedelta(hours=1), end=NOW + DAY)
-            url = web.serve(f"/{self.name}/{label}", controller_world.content(crl))
-            pinned[label] = [{"file": f"trust/{label}.pem", "sha256": ca.sha256, "crl_urls": [url]}]
-        person = {"name": "Ada", "email": "ada@a.example", "role": "certificate_admin"}
-        values: dict[str, Any] = {
-            "organisations": {
-                "example-energy": {
-                    "party": "market_participant_active",
-                    "subject": dict(pki_factory.SUBJECT),
-                    "roster": [person],
-                }
-            },
-            "certificates": [
-                {
-                    "name": self.name,
-                    "policy": "mhhs-dip",
-                    "environment": "nonprod",
-                    "domain": "example-energy.co.uk",
-                    "purposes": ["mtls", "signing"],
-                    "key": {"store": "host", "encrypted": self.encrypted},
-                    "per_host": True,
-                    "hosts": "gateways",
-                }
-            ],
-            "trust": {
-                "dip-nonprod": {
-                    "policy": "mhhs-dip",
-                    "environment_class": "nonprod",
-                    "anchors": pinned["root"],
-                    "issuers": pinned["issuing"],
-                }
-            },
-            "gateways": [],
-            "firewall_manage": False,
-            "certificates_vault": self.openbao.options("pipeline"),
-            "release_vault": self.openbao.options("release"),
-            "release_root": str(self.base / "hosts") + "/{{ inventory_hostname }}/tls",
-            "crl_cache_root": str(self.base / "hosts") + "/{{ inventory_hostname }}/crl",
-            "gateway_root": str(self.base / "hosts") + "/{{ inventory_hostname }}/gateway",
-        }
-        folder = self.base / "group_vars" / "all"
-        folder.mkdir(parents=True)
-        for variable, value in values.items():
-            (folder / f"{variable}.yml").write_text(yaml.safe_dump({variable: value}))
-        here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        gateways = {"hosts": dict.fromkeys(HOSTS, here)}
-        hosts = {"all": {"hosts": {"localhost": here}, "children": {"gateways": gateways}}}
-        (self.base / "hosts.yml").write_text(yaml.safe_dump(hosts))
-
-    def play(self, playbook: str, *arguments: str, code: int = 0, **environment: str) -> Ran:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-playbook"),
-                *("-i", str(self.base), *arguments),
-                str(PROJECT / "playbooks" / f"{playbook}.yml"),
-            ],
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-                "ANSIBLE_LOCALHOST_WARNING": "false",
-                "ANSIBLE_NOCOLOR": "1",
-                "LC_ALL": "C.UTF-8",
-                "no_proxy": "127.0.0.1",
-                **environment,
-            },
-            cwd=self.base,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == code, done.stdout
-        ran = Ran(done.returncode, done.stdout)
-        self.runs.append(ran)
-        return ran
-
-    def host(self, name: str) -> Path:
-        return self.base / "hosts" / name / "tls" / self.name
-
-    def key(self, name: str, version: int = 1) -> Path:
-        return self.host(name) / "keys" / str(version) / "key.pem"
-
-    def keys(self) -> dict[str, dict[str, tuple[bytes, int, int]]]:
-        return {host: everything(self.host(host) / "keys") for host in HOSTS}
-
-    def version(self, host: str, number: int = 1) -> Path:
-        return self.base / "certificates" / self.name / host / str(number)
-
-    def request(self, host: str, number: int = 1) -> csr.Request:
-        return csr.parse((self.version(host, number) / "request.csr").read_bytes())
-
-    def answer(self, host: str, number: int = 1) -> None:
-        """The CA says yes."""
-        request = self.request(host, number)
-        public = serialization.load_der_public_key(request.spki_der)
-        window = {"start": NOW - timedelta(hours=1), "end": NOW + 397 * DAY}
-        leaf = self.issuing.leaf(request.common_name, public=public, **window)
-        reply = pki_factory.pem(leaf) + self.issuing.pem
-        (self.version(host, number) / "reply.pem").write_bytes(reply)
-
-    def private(self, host: str, version: int = 1) -> rsa.RSAPrivateKey:
-        """The key as only its host can have it."""
-        passphrase = self.passphrase(host).encode() if self.encrypted else None
-        data = self.key(host, version).read_bytes()
-        loaded = serialization.load_pem_private_key(data, passphrase)
-        assert isinstance(loaded, rsa.RSAPrivateKey)
-        return loaded
-
-    def passphrase(self, host: str) -> str:
-        with self.openbao.client("operator") as client:
-            path = f"{KV_MOUNT}/data/passphrases/{self.name}_{host}"
-            return str((client.read(path) or {})["data"]["passphrase"])
-
-
-def everything(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Every file with bytes, mode and time: equal before and after means untouched."""
-    return {
-        str(path.relative_to(folder)): (
-            path.read_bytes(),
-            stat.S_IMODE(path.stat().st_mode),
-            path.stat().st_mtime_ns,
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +41,7 @@ def fleet(
 def test_a_check_on_virgin_hosts_says_what_would_be_made_and_makes_nothing(fleet: Fleet) -> None:
     ran = fleet.play("site", "--check", "--diff")
     assert "key would be made" in ran.output
-    assert not (fleet.base / "certificates").exists()
+    assert not (fleet.inventory / "certificates").exists()
     assert not (fleet.base / "hosts").exists()
 
 
@@ -240,16 +66,16 @@ def test_each_host_makes_its_own_key_and_gets_its_own_request(fleet: Fleet) -> N
 
 
 def test_the_second_night_changes_nothing(fleet: Fleet) -> None:
-    before = fleet.keys(), everything(fleet.base / "certificates")
+    before = fleet.keys(), everything(fleet.inventory / "certificates")
     ran = fleet.play("site")
     assert [ran.changed(host) for host in ("localhost", *HOSTS)] == [0, 0, 0]
-    assert (fleet.keys(), everything(fleet.base / "certificates")) == before
+    assert (fleet.keys(), everything(fleet.inventory / "certificates")) == before
 
 
 def test_a_fresh_clone_writes_the_same_request_for_the_same_key(fleet: Fleet) -> None:
     before = {path: path.read_bytes() for path in fleet.version("gw1").iterdir()}
     keys = fleet.keys()
-    shutil.rmtree(fleet.base / "certificates")
+    shutil.rmtree(fleet.inventory / "certificates")
     fleet.play("site")
     assert {path: path.read_bytes() for path in fleet.version("gw1").iterdir()} == before
     assert fleet.keys() == keys
@@ -274,3 +100,41 @@ def test_a_release_that_lost_its_key_gets_it_again_from_the_host(fleet: Fleet) -
     lost.unlink()
     fleet.play("site")
     assert lost.read_bytes() == before
+
+
+def test_a_damaged_key_is_named_and_stops_no_other_host(fleet: Fleet) -> None:
+    record = fleet.key("gw2").with_name("key.json")
+    whole = record.read_bytes()
+    record.write_bytes(b"{")
+    before = fleet.keys(), everything(fleet.inventory / "certificates")
+    (lost,) = fleet.host("gw1").glob("releases/*/key.pem")
+    lost.unlink()
+    try:
+        ran = fleet.play("site", code=2)
+        assert "KEY-DAMAGED" in ran.output
+        assert f"gw2: {fleet.name}" in ran.output
+        assert (fleet.keys(), everything(fleet.inventory / "certificates")) == before
+        assert lost.exists(), "the other host was not healed"
+    finally:
+        record.write_bytes(whole)
+
+
+def test_nothing_is_asked_for_in_the_name_of_a_host_that_is_away(fleet: Fleet) -> None:
+    shutil.move(fleet.version("gw2"), fleet.base / "kept")
+    try:
+        ran = fleet.play("site", code=4, away="gw2")
+        assert "could not be asked for its keys" in ran.output
+        assert not fleet.version("gw2").exists()
+    finally:
+        shutil.rmtree(fleet.version("gw2"), ignore_errors=True)
+        shutil.move(fleet.base / "kept", fleet.version("gw2"))
+
+
+def test_a_person_has_a_second_version_made_beside_the_live_one(fleet: Fleet) -> None:
+    live = everything(fleet.host("gw1") / "keys" / "1"), everything(fleet.version("gw1"))
+    word = ("-e", f"certificate={fleet.name}/gw1", "-e", "reason='a new disk'")
+    fleet.play("renew", *word)
+    assert fleet.request("gw1", 2).spki_sha256 != fleet.request("gw1").spki_sha256
+    assert fleet.request("gw1", 2).spki_der == csr.spki_der(fleet.private("gw1", 2).public_key())
+    assert (everything(fleet.host("gw1") / "keys" / "1"), everything(fleet.version("gw1"))) == live
+    assert not fleet.key("gw2", 2).exists()
