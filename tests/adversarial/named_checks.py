@@ -519,7 +519,7 @@ PLAN = {
     ),
     "a key is never made twice": _check("plan_checks", "    request_files_missing,\n", "", _LIFE),
     "a version that is only asked for is not pending": _check(
-        "plan_checks",
+        "plan_case",
         "if version is not None and version.begun:",
         "if version is not None:",
         "test_plan.py::test_a_version_that_is_only_asked_for_is_absent_and_not_pending",
@@ -532,7 +532,7 @@ PLAN = {
         "plan_checks", "    certificate_revoked,\n", "", _LIFE
     ),
     "a revoked certificate is not the live one": _check(
-        "plan_checks", "if v.accepted and not v.accepted.revoked_at]", "if v.accepted]", _LIFE
+        "plan_case", "if v.accepted and not v.accepted.revoked_at]", "if v.accepted]", _LIFE
     ),
     "an expired certificate is not deployed": _check(
         "plan",
@@ -542,7 +542,7 @@ PLAN = {
     ),
     "a key for signing only is not deployed": _check(
         "plan",
-        "left_out = () if case.on_gateways else (Kind.DEPLOY,)",
+        "left_out = () if case.deployable(version) else (Kind.DEPLOY,)",
         "left_out: tuple[Kind, ...] = ()",
         "test_plan.py::test_a_certificate_for_signing_only_is_in_service_without_any_gateway",
     ),
@@ -551,6 +551,69 @@ PLAN = {
         "    renewal_window,\n",
         "",
         "test_plan.py::test_the_renewal_window_opens_at_the_exact_moment",
+    ),
+    "a short certificate is not due at once": _check(
+        "windows",
+        "return not_after - min(before, life / LARGEST_SHARE.denominator)",
+        "return not_after - before",
+        "test_plan_windows.py::"
+        "test_a_certificate_that_is_shorter_than_the_window_is_not_due_at_once",
+    ),
+    "a key that nobody could ask for is not lost": _check(
+        "plan_checks",
+        "    if not case.keys_known:\n        return None",
+        "    if False:\n        return None",
+        "test_plan_stores.py::"
+        "test_what_is_committed_goes_on_without_the_host_and_its_key_is_not_called_lost",
+    ),
+    "nothing is made for a host that did not answer": _check(
+        "plan_checks",
+        "    if not case.keys_known:\n        # A key",
+        "    if False:\n        # A key",
+        "test_plan_stores.py::test_nothing_is_made_for_a_host_that_did_not_answer",
+    ),
+    "no key is made for a device": _check(
+        "plan_checks",
+        "    if case.wanted.store == EXTERNAL:\n",
+        "    if False:\n",
+        "test_plan_stores.py::"
+        "test_a_new_request_of_a_device_waits_for_a_person_who_is_told_what_to_type",
+    ),
+    "nothing is deployed to a device": _check(
+        "plan_case",
+        'return "mtls" in purposes and self.store_of(version) != EXTERNAL',
+        'return "mtls" in purposes',
+        "test_plan_stores.py::test_a_reply_for_a_device_is_accepted_and_never_deployed",
+    ),
+    "a deployment never waits into expiry": _check(
+        "windows",
+        "if in_service_until - margin < (closed.until or now):",
+        "if False:",
+        "test_windows.py::test_nothing_is_ever_held_into_expiry",
+    ),
+    "a deployment waits only beside what may be served": _check(
+        "plan_case",
+        "if one.number < version.number and not expired(one, self.now) and self.deployable(one)",
+        "if one.number < version.number",
+        "test_plan_windows.py::test_it_does_not_wait_beside_what_may_not_be_served",
+    ),
+    "a deployment does not wait beside a compromised key": _check(
+        "plan_case",
+        "if last is None or last.retired or last.compromised else last",
+        "if last is None or last.retired else last",
+        "test_plan_windows.py::test_it_does_not_wait_beside_what_may_not_be_served",
+    ),
+    "a host keeps only a certificate that was judged now": _check(
+        "held",
+        "kept = next((one for one in older if _target(one) == current), None)",
+        "kept = next(iter(older), None)",
+        "test_held.py::test_choice",
+    ),
+    "a host without anything in service waits for nothing": _check(
+        "held",
+        "if not current or current == _target(newest):",
+        "if current == _target(newest):",
+        "test_held.py::test_choice",
     ),
 }
 
