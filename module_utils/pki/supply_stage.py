@@ -96,8 +96,9 @@ def _one_pem(data: bytes) -> bytes:
     raise PkiError(
         unreadable.message,
         rule=unreadable.rule,
-        found=unreadable.found,
-        expected=unreadable.expected,
+        # Not the decoder's words: nobody knows yet what kind of file this is.
+        found="bytes that cannot be decoded as one",
+        expected="one PKCS #10 request, PEM or DER",
         where="the request's file",
         next_step="export the request from the device again. Nothing was changed",
     )

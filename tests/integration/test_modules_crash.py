@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from integration.canary import Scanner
 from integration.gateway_world import World, program
 from integration.openbao_server import KV_MOUNT, OpenBao, write_secret
-from pki import csr
+from pki import csr, ledger
 from unit import pki_factory as factory
 from unit.lab_imports import REPOSITORY
 
@@ -276,6 +276,12 @@ class Arguments:
         del mine["outcomes"]
         base = self.fresh()
         shutil.copytree(self.world.base, base, dirs_exist_ok=True)
+        # Marked before, since an entry of Vault's ledger is made once and every run is to be alike.
+        record = (self.base / "certificates" / "dip-nonprod" / "1" / "request.yml").read_text()
+        digest = re.search(r"spki_sha256: ([0-9a-f]{64})", record)
+        assert digest
+        with self.openbao.client("pipeline") as client:
+            ledger.mark(client, "nonprod", digest[1], {"reason": "a test"})
         word = {"certificate": "dip-nonprod", "reason": "a test"}
         vault = self.openbao.options("pipeline")
         return {**mine, "base_dir": str(base), "vault": vault, "marks": [word]}
