@@ -64,6 +64,7 @@ class CertificatePlan:
     served: Mapping[str, str | None]
     needs_person: bool
     timing: Timing = field(default_factory=Timing)
+    retired: Mapping[int, str] = field(default_factory=dict)
 
 
 def plan(
@@ -98,6 +99,7 @@ def plan(
         versions=_version_states(case),
         served=dict(observed.served),
         needs_person=verdict.needs_person,
+        retired={one.number: one.retired.key for one in observed.versions if one.retired},
         timing=next((one.timing for one in reversed(actions) if one.timing != Timing()), Timing()),
     )
 

@@ -26,7 +26,9 @@ def table(document: Mapping[str, Any]) -> str:
 
     ``document`` is a status document, so that a table can be printed again without a run.
     """
-    rows = [COLUMNS, *(_row(entry) for entry in document["certificates"])]
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    for entry in document["certificates"]:
+        rows += [_row(entry), *_retired(entry)]
     widths = [max(columns(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
@@ -42,6 +44,15 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
         "-" if entry["days_left"] is None else str(entry["days_left"]),
         "see the refusal" if refused else f"{wait}{entry['next_action']}",
     )
+
+
+def _retired(entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each retired version that still has a key; destroyed ones are history."""
+    return [
+        (f"{entry['name']} v{number}", "retired", "", "-", "-", f"its key is {key}")
+        for number, key in entry.get("retired", {}).items()
+        if key != "destroyed"
+    ]
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -147,6 +158,7 @@ def _status(plan: CertificatePlan) -> dict[str, Any]:
         "days_left": plan.days_left,
         "difference": list(plan.difference),
         "versions": {str(number): state.value for number, state in plan.versions.items()},
+        "retired": {str(number): key for number, key in plan.retired.items()},
         "served": dict(plan.served),
         **_timing(plan.timing),
         "actions": [action(item) for item in plan.actions],

@@ -96,9 +96,10 @@ def _refused(vault: VaultAddress, path: str, key_path: str, status: int) -> Host
             found=f"status {status} from {path}",
             expected="a token nobody used before this host",
             where=f"{vault.address} {key_path}",
-            next_step="look in the server's audit log for sys/wrapping/unwrap since this run "
-            "began: an unwrap from another address means the key is compromised (revoke and "
-            "reissue); none means the token expired on its way, so run again",
+            next_step="have the server's audit log looked at: ansible-playbook -i INVENTORY "
+            'playbooks/verify.yml -e \'{"verify_audit_log": ["FILE"]}\'. A use from another '
+            "address means that the key is compromised (playbooks/compromised.yml); none means "
+            "that the token expired on its way, so run again",
         )
     reasons = {403: "the server refused", 503: "the server is sealed or not active"}
     return HostError(

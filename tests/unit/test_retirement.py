@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pki import gather, public_state, retirement
+from pki import gather, public_state, report, retirement
 from pki.errors import PkiError
 from pki.lifecycle import State
 from pki.outcomes import Word
@@ -266,6 +267,23 @@ def test_a_record_that_was_written_by_hand_is_read_strictly(
     with pytest.raises(PkiError) as caught:
         public_state.observed_version(public_state.scan(world.kept, NAME)[0])
     assert caught.value.rule == "STATE-FILE"
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("withdrawn", True), ("kept", True), ("destroyed", False)]
+)
+def test_the_table_shows_a_retired_version_until_its_key_is_gone(
+    world: World, key: str, shown: bool
+) -> None:
+    record = retirement.decide(case(world), wish()).records()[1]["retired.yml"]
+    world.put(1, retired_yml=record.replace(b"withdrawn", key.encode()))
+    document = report.status([case(world).plan], NOW)
+    assert document["certificates"][0]["retired"] == {"1": key}
+    assert document["certificates"][0]["versions"]["1"] == "superseded"
+    table = report.table(document)
+    assert bool(re.search(rf"{NAME} v1 +retired .* its key is {key}", table)) is shown
+    del document["certificates"][0]["retired"]  # as an earlier version wrote it
+    assert "retired" not in report.table(document)
 
 
 def test_what_a_host_told_is_read_for_the_entry_alone() -> None:
