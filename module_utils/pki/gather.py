@@ -34,11 +34,13 @@ class Keys:
     """The key versions of certificates by name and number, for those that have any.
 
     ``silent`` are, by certificate, the kinds of store that could not be asked: a host that did
-    not answer, and every device.
+    not answer, and every device. ``files`` are the committed versions that were read on the way,
+    so that a plan directly afterwards need not read a thousand directories again.
     """
 
     versions: Mapping[str, Mapping[int, KeyVersion]] = field(default_factory=dict)
     silent: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    files: Mapping[str, tuple[VersionFiles, ...]] = field(default_factory=dict, repr=False)
 
 
 def plans(
@@ -61,7 +63,9 @@ def plans(
     results = []
     for name, certificate in inputs.declared.certificates.items():
         versions = with_word(
-            _versions(inputs, name, parsed[certificate.trust]), asked.get(name), inputs.now
+            _versions(inputs, name, keys.files.get(name), parsed[certificate.trust]),
+            asked.get(name),
+            inputs.now,
         )
         observed = Observed(
             keys=keys.versions.get(name, {}),
@@ -89,12 +93,15 @@ def _served(certificate: Certificate, served: Served) -> Mapping[str, str | None
 
 
 def _versions(
-    inputs: session.Inputs, name: str, crls: Sequence[revocation.Crl]
+    inputs: session.Inputs,
+    name: str,
+    files: Sequence[VersionFiles] | None,
+    crls: Sequence[revocation.Crl],
 ) -> tuple[Version, ...]:
     trust = inputs.trust[inputs.declared.certificates[name].trust]
     seen = (
-        public_state.observed_version(files, _revoked_at(files, trust, crls, inputs.now))
-        for files in public_state.scan(inputs.certificates_dir, name)
+        public_state.observed_version(one, _revoked_at(one, trust, crls, inputs.now))
+        for one in (public_state.scan(inputs.certificates_dir, name) if files is None else files)
     )
     return tuple(_marked(version, inputs.compromised) for version in seen)
 
@@ -191,6 +198,7 @@ def keys(inputs: session.Inputs, stores: keystores.Stores) -> Keys:
             if versions
         },
         silent=looked.silent,
+        files=looked.files,
     )
 
 
@@ -237,10 +245,11 @@ def key_facts(
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found where certificates' keys are; ``silent`` as in :class:`Keys`."""
+    """What was found where certificates' keys are; ``silent`` and ``files`` as in :class:`Keys`."""
 
     found: dict[str, dict[int, Stored]]
     silent: dict[str, frozenset[str]]
+    files: dict[str, tuple[VersionFiles, ...]]
 
 
 def look(inputs: session.Inputs, stores: keystores.Stores) -> Looked:
@@ -251,8 +260,10 @@ def look(inputs: session.Inputs, stores: keystores.Stores) -> Looked:
     known: dict[KeyPlace, frozenset[str]] = {}
     found: dict[str, dict[int, Stored]] = {}
     silent: dict[str, frozenset[str]] = {}
+    scanned: dict[str, tuple[VersionFiles, ...]] = {}
     for name, certificate in inputs.declared.certificates.items():
-        files = {item.number: item for item in public_state.scan(inputs.certificates_dir, name)}
+        scanned[name] = public_state.scan(inputs.certificates_dir, name)
+        files = {item.number: item for item in scanned[name]}
         places = {number: key_place.of_version(certificate, one) for number, one in files.items()}
         versions = found.setdefault(name, {})
         today = key_place.declared(certificate)
@@ -267,4 +278,4 @@ def look(inputs: session.Inputs, stores: keystores.Stores) -> Looked:
             for number, version in record.versions.items() if record else ():
                 if record and places.get(number, today) == place:
                     versions[number] = Stored(place, record, version)
-    return Looked(found, silent)
+    return Looked(found, silent, scanned)
