@@ -11,9 +11,9 @@ module: pki_host_import
 short_description: Bring an existing key onto the host that keeps it
 version_added: 0.1.0
 description:
-  - The same as M(pki_import), for certificates whose key is kept on this host.
+  - The same as C(pki_import), for certificates whose key is kept on this host.
   - Works as an action. The controller reads and judges the key and writes the request; the host, by
-    M(pki_host_key), keeps the key. It travels over the connection alone, so pipelining must be on.
+    C(pki_host_key), keeps the key. It travels over the connection alone, so pipelining must be on.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -83,7 +83,7 @@ options:
     required: true
   vault:
     description:
-      - How the controller reaches the key server as the pipeline, as a map of places: it reads the
+      - How the controller reaches the key server as the pipeline, as a map of places. It reads the
         ledger of compromised keys and makes the passphrases of encrypted ones.
     type: dict
     default: {}

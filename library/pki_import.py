@@ -11,7 +11,7 @@ module: pki_import
 short_description: Bring an existing key into the key store
 version_added: 0.1.0
 description:
-  - Reads a private RSA key, as PEM or DER, PKCS #1, PKCS #8 or PKCS #12, encrypted or not, finds
+  - Reads a private RSA key, as PEM or DER, PKCS1, PKCS8 or PKCS12, encrypted or not, finds
     out whose it is, has the policy judge it, and imports it into transit, encrypted for the engine
     on the way.
   - A key of which no certificate or request shows that it belongs to the entry is refused, and so

@@ -58,7 +58,7 @@ def test_neither_key_nor_passphrase_is_told_whatever_goes_wrong(
     printed = {}
     failures = {
         "wrong passphrase": ("does not open", {**good, "passphrase_file": wrong}),
-        "a key for a passphrase": ("passphrase on one line", {**good, "passphrase_file": taken}),
+        "a key for a passphrase": ("more than 1024 bytes", {**good, "passphrase_file": taken}),
         "wrong certificate": (
             "does not belong to the key",
             {"certificate": desk.name, "key_file": desk.bring("k", plain[0])}
