@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,16 @@ def test_a_key_is_made_and_its_request_signed(fleet: Fleet, tap: Tap) -> None:
     loud(fleet)
     assert fleet.passphrase("gw1") == before, "a passphrase was made twice"
     assert fleet.request("gw1").signature_valid
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in fleet.key("gw1").read_bytes()
     assert fleet.private("gw1").key_size == fleet.request("gw1").bits
+
+
+def test_on_a_fresh_clone_the_locked_key_signs_the_same_request(fleet: Fleet) -> None:
+    before = fleet.keys(), {one: one.read_bytes() for one in fleet.version("gw1").iterdir()}
+    shutil.rmtree(fleet.inventory / "certificates")
+    loud(fleet)
+    after = {one: one.read_bytes() for one in fleet.version("gw1").iterdir()}
+    assert (fleet.keys(), after) == before
 
 
 def test_a_locked_key_is_not_released_with_another_passphrase(fleet: Fleet, tap: Tap) -> None:
