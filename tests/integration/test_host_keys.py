@@ -57,7 +57,7 @@ def test_each_host_makes_its_own_key_and_gets_its_own_request(fleet: Fleet) -> N
         assert record["key"]["spki_sha256"] == fleet.request(host).spki_sha256
         assert fleet.request(host).signature_valid
         assert stat.S_IMODE(fleet.key(host).stat().st_mode) == 0o600
-            public = csr.spki_der(fleet.private(host).public_key())
+        public = csr.spki_der(fleet.private(host).public_key())
         assert public == fleet.request(host).spki_der
         digests.add(record["key"]["spki_sha256"])
         assert f"commit {folder}" in ran.output
