@@ -79,7 +79,7 @@ options:
       vault:
         description:
           - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
-            The same as O(vault) of the other modules.
+            The same as C(vault) of the other modules.
         type: dict
         default: {}
 """

@@ -191,6 +191,7 @@ class Client:
         if self._closed:
             raise RuntimeError("this Vault client is closed")
         begun, attempts, renewed = time.monotonic(), 0, False
+        worst: faults.Fault | None = None
         while True:
             if call.authenticated:
                 self._login()
@@ -205,10 +206,17 @@ class Client:
                 renewed = True
                 continue
             attempts += 1
-            if not self._wait_for_next(answer, sent, begun, attempts):
-                raise self._with_addresses(answer.error)
+            # The addresses of one cluster: a dead node beside one that waits for an election
+            # is waited for as long, and what the living one says tells more.
+            if worst is None or answer.patience >= worst.patience:
+                worst = answer
+            if not self._wait_for_next(answer, sent, begun, attempts, worst.patience):
+                telling = answer if answer.retry is faults.Retry.NEVER else worst
+                raise self._with_addresses(telling.error)
 
-    def _wait_for_next(self, fault: faults.Fault, call: _Call, begun: float, attempts: int) -> bool:
+    def _wait_for_next(
+        self, fault: faults.Fault, call: _Call, begun: float, attempts: int, seconds: float
+    ) -> bool:
         """Turn to the next address; pause after each round. False: give up."""
         if not faults.may_repeat(fault.retry, idempotent=call.idempotent):
             return False
@@ -217,7 +225,7 @@ class Client:
         pause = 0.0
         if attempts % count == 0:
             pause = min(FIRST_PAUSE * PAUSE_FACTOR ** (rounds - 1), LONGEST_PAUSE)
-        patience = min(fault.patience, self._settings.patience)
+        patience = min(seconds, self._settings.patience)
         # Every address gets its chance, however long the first ones took to fail.
         if attempts >= count and time.monotonic() - begun + pause > patience:
             return False
@@ -290,6 +298,8 @@ class Client:
         kind = faults.classify(status, errors or [_prose(response)])
         if document is None and kind in WORDS_OF_VAULT:
             kind = faults.ANSWER
+        if kind is faults.REDIRECT and len(self._settings.addresses) > 1:
+            kind = faults.STANDBY
         words = faults.quote(errors, self._known_secrets(call))
         return self._fault(kind, f"HTTP {status}" + (f": {words}" if words else ""), call)
 

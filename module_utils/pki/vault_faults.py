@@ -190,6 +190,16 @@ REDIRECT = Kind(
     Retry.UNPROCESSED,
     5.0,
 )
+# A standby that takes a dead node for the active one sends us there until the next is elected.
+STANDBY = Kind(
+    "VAULT-NO-LEADER",
+    "none of the Vault addresses is the cluster's active node",
+    "the active node among the addresses given",
+    "an election may be under way: look at the cluster's health, then run again; if it is well, "
+    "give the addresses of all its nodes, as redirects are not followed",
+    Retry.UNPROCESSED,
+    30.0,
+)
 ANSWER = Kind(
     "VAULT-ANSWER",
     "what answered does not speak like Vault",
