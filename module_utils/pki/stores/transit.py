@@ -26,6 +26,9 @@ from .remote_key import RemoteRsaKey
 DEFAULT_TYPE = "rsa-4096"
 # Transit's own rule for names, without the letters beyond ASCII it also takes.
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+# A rotation that ends so may have happened. VAULT-SERVER, too: with two runs at once OpenBao
+# answered one of them with status 500 (measured).
+UNSETTLED = ("VAULT-TIMEOUT", "VAULT-UNREACHABLE", "VAULT-UNAVAILABLE", "VAULT-SERVER")
 # Both: the engine releases by the first and signs by the second.
 BOUNDS = ("min_decryption_version", "min_encryption_version")
 DIGESTS = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
@@ -227,7 +230,7 @@ class TransitStore:
                 f"{path}/rotate", {}, idempotent=False, seconds=self._creation_seconds
             )
         except PkiError as error:
-            if error.rule not in ("VAULT-TIMEOUT", "VAULT-UNREACHABLE", "VAULT-UNAVAILABLE"):
+            if error.rule not in UNSETTLED:
                 raise
             lost = error
         data = self._read_until(path, lambda data: _latest(data) > latest)
