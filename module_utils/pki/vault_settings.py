@@ -58,7 +58,7 @@ ENVIRONMENT = {
 # Making one RSA-4096 key took 19 s on a busy server; hvac's own 30 s is not enough.
 DEFAULT_TIMEOUT_SECONDS = 120.0
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-MOUNT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+MOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

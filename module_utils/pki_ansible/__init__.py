@@ -18,7 +18,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 # Names that a person may write instead of secret_id_file, token_file and the like.
-SECRETS = ("secret_id", "token", "password", "passphrase", "private_key")
+SECRETS = ("secret_id", "token", "jwt", "password", "passphrase", "private_key")
+# Names a variable; whatever is no such name may be the token that somebody put here instead.
+NAMES_A_VARIABLE = ("jwt_env",)
 
 
 def describe_unexpected(exc: BaseException) -> str:
@@ -88,7 +90,10 @@ def _misplaced(value: Any, name: str = "") -> set[str]:
         return {found for key in value for found in _misplaced(value[key], str(key))}
     if isinstance(value, (list, tuple)):
         return {found for inner in value for found in _misplaced(inner, name)}
-    return {str(value)} if name in SECRETS and isinstance(value, str) and value else set()
+    if not isinstance(value, str) or not value:
+        return set()
+    odd = name in NAMES_A_VARIABLE and not value.isidentifier()
+    return {str(value)} if odd or name in SECRETS else set()
 
 
 def run_module(

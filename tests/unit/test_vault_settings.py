@@ -179,6 +179,87 @@ def test_an_unknown_option_is_refused_by_name() -> None:
     assert error.found == "role_idfile, verify"
 
 
+JWT = {"address": "https://v.example", "jwt_file": "/run/id-token"}
+CERT = {
+    "address": "https://v.example",
+    "auth_method": "cert",
+    "client_cert": "/run/client.pem",
+    "client_key": "/run/client.key",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "mount"),
+    [
+        (APPROLE, "approle", "approle"),
+        ({**APPROLE, "auth_mount": "approle-ci"}, "approle", "approle-ci"),
+        (JWT, "jwt", "jwt"),
+        ({**JWT, "auth_mount": "forge/jwt", "auth_role": "nightly"}, "jwt", "forge/jwt"),
+        (CERT, "cert", "cert"),
+        # A certificate may be there for TLS alone: by itself it says nothing of the login.
+        ({**CERT, "auth_method": None, "token_file": "/run/token"}, "token", ""),
+    ],
+)
+def test_the_credentials_given_choose_the_method_and_its_mount(
+    options: Mapping[str, object], method: str, mount: str
+) -> None:
+    settings = resolve(options)
+    assert (settings.auth_method, settings.auth_mount) == (method, mount)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        # What a method needs and has not.
+        ({"auth_method": "jwt"}, "no jwt_file"),
+        ({"jwt_env": "NOT_SET"}, "no jwt_env"),
+        ({"jwt_env": "SET", "jwt_file": "/f"}, "no jwt_env"),
+        ({"auth_method": "cert"}, "no client_cert and no client_key"),
+        ({**CERT, "client_key": None}, "no client_key"),
+        ({**APPROLE, "client_cert": "/c"}, "no client_key"),
+        # What it does not read: another method is meant.
+        ({**APPROLE, "auth_role": "a"}, "auth_role"),
+        ({"token_file": "/t", "auth_mount": "a", "auth_role": "b"}, "auth_mount, auth_role"),
+        ({**CERT, "jwt_env": "SET"}, "jwt_env"),
+        # What is no place.
+        ({**JWT, "auth_mount": "auth/jwt"}, "auth/jwt"),
+        ({**JWT, "auth_mount": "jwt/../sys"}, "jwt/../sys"),
+        ({**JWT, "auth_mount": "/jwt/"}, "/jwt/"),
+    ],
+)
+def test_a_login_that_could_not_be_meant_is_refused(
+    options: Mapping[str, object], found: str
+) -> None:
+    error = refusal({"address": "https://v.example", **options}, SET="a.b.c")
+    assert error.found == found
+    assert error.next_step
+
+
+def test_an_id_token_instead_of_a_variables_name_is_refused_and_not_repeated() -> None:
+    error = refusal({"address": "https://v.example", "jwt_env": f"{CANARY}.b.c"})
+    assert CANARY not in str(error)
+
+
+@pytest.mark.parametrize("token", [f"{CANARY} x", f"{CANARY}é"])
+def test_an_id_token_that_is_none_is_refused_without_showing_it(token: str) -> None:
+    error = refusal({"address": "https://v.example", "jwt_env": "T"}, T=token)
+    assert CANARY not in str(error)
+    assert error.where == "T"
+
+
+def test_the_id_token_is_not_in_the_settings_repr() -> None:
+    settings = resolve({"address": "https://v.example", "jwt_env": "T"}, T=CANARY)
+    assert settings.jwt == CANARY
+    assert CANARY not in repr(settings)
+
+
+@pytest.mark.parametrize("family", ["BAO", "VAULT"])
+def test_a_client_certificate_may_come_from_the_environment(family: str) -> None:
+    variables = {f"{family}_CLIENT_CERT": "/c", f"{family}_CLIENT_KEY": "/k"}
+    settings = resolve(APPROLE, **variables)
+    assert (settings.client_cert, settings.client_key) == ("/c", "/k")
+
+
 def test_tagged_strings_become_plain_ones() -> None:
     class Tagged(str):
         __slots__ = ()
