@@ -122,7 +122,7 @@ def test_nothing_is_asked_for_in_the_name_of_a_host_that_is_away(fleet: Fleet) -
     shutil.move(fleet.version("gw2"), fleet.base / "kept")
     try:
         ran = fleet.play("site", code=4, away="gw2")
-        assert "could not be asked for its keys" in ran.output
+        assert "wait for gw2: bring the host back and run again" in ran.output
         assert not fleet.version("gw2").exists()
     finally:
         shutil.rmtree(fleet.version("gw2"), ignore_errors=True)
