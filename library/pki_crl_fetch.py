@@ -19,6 +19,8 @@ description:
     cache the newest valid one serves. A file that does not serve is named in a warning.
   - While a copy at hand is fresh a failed poll is a warning; without a fresh copy it is in
     RV(problems).
+extends_documentation_fragment:
+  - pki_inventory
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -28,36 +30,6 @@ attributes:
   diff_mode:
     support: none
     description: CRLs are large and binary; the result names what changed.
-options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
-    type: path
-    required: true
 """
 
 EXAMPLES = r"""

@@ -15,6 +15,9 @@ description:
     hosts show, as documents that the policies can judge. Judges nothing.
   - What cannot be read is a fact or a problem, and does not hide the rest. A declared object
     without facts fails the check that follows.
+extends_documentation_fragment:
+  - pki_inventory
+  - pki_inventory.vault
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -25,33 +28,12 @@ attributes:
     support: none
     description: Facts have dates; two runs always differ.
 options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
   gateways:
     description: The declared gateways, as in C(group_vars/all/gateways.yml).
     type: raw
   evidence:
     description: The inventory's evidence file, as it is written; none when it is left out.
     type: raw
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
   base_dir:
     description: The inventory's directory; relative CA files are looked up in it.
     type: path
@@ -60,19 +42,11 @@ options:
     description: Directory of the requests, replies and certificates, one directory per version.
     type: path
     required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
-    type: path
-    required: true
   crl_sets:
     description: CRLs that were fetched in this run and not kept; else they are read from the cache.
     type: list
     elements: dict
     default: []
-  vault:
-    description: How to reach Vault or OpenBao, as places and never as secrets.
-    type: dict
-    default: {}
   host_keys:
     description:
       - What hosts told of the keys they keep, as the filter C(pki_host_keys) puts it.

@@ -14,6 +14,8 @@ description:
   - The same as C(pki_import), for certificates whose key is kept on this host.
   - Works as an action. The controller reads and judges the key and writes the request; the host, by
     C(pki_host_key), keeps the key. It travels over the connection alone, so pipelining must be on.
+extends_documentation_fragment:
+  - pki_inventory
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -48,37 +50,8 @@ options:
     description: Directory of the releases, and of the keys, on the host.
     type: path
     required: true
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
   certificates_dir:
     description: Directory of the requests, replies and certificates, one directory per version.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
     type: path
     required: true
   vault:

@@ -19,6 +19,8 @@ description:
   - Writes the request of the new version, and the certificate that came along as its reply, which
     the next run judges, accepts and deploys.
   - Neither key nor passphrase is an option, a result or a part of any message.
+extends_documentation_fragment:
+  - pki_inventory
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -29,46 +31,14 @@ attributes:
     support: full
     description: Shows the files beside the inventory; they are public.
 options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
   certificates_dir:
     description: Directory of the requests, replies and certificates, one directory per version.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
     type: path
     required: true
   vault:
     description:
       - How to reach HashiCorp Vault or OpenBao with the login for imports, as a map of places.
-      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or
-        V(token)),
-        C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
-      - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
+      - Its keys are those of the option of the same name of C(pki_plan).
     type: dict
     default: {}
   certificate:

@@ -16,6 +16,8 @@ description:
   - No run asks again by itself afterwards; see C(pki_renew).
   - The first record stands. Said again it changes nothing, another outcome is refused, and so is an
     outcome for a request whose certificate was accepted.
+extends_documentation_fragment:
+  - pki_inventory
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -26,37 +28,8 @@ attributes:
     support: full
     description: Shows the record; it is public.
 options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
   certificates_dir:
     description: Directory of the requests, replies and certificates, one directory per version.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
     type: path
     required: true
   crl_sets:

@@ -17,6 +17,8 @@ description:
     token may live, and whether a mount exists, is told by the first real call only.
   - What is missing does not fail it. RV(ready) says whether everything is there, so that a playbook
     can print the table first and fail at its end.
+extends_documentation_fragment:
+  - pki_inventory
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -27,35 +29,6 @@ attributes:
     support: none
     description: It changes nothing.
 options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
-    type: path
-    required: true
   logins:
     description: Who logs in, and for what.
     type: list

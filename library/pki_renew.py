@@ -15,6 +15,9 @@ description:
     honours it with a new key and a new request, C(pki_plan) and C(pki_request).
   - For asking again after a request was rejected or withdrawn, and for renewing early.
   - There is one open request at a time; while there is one, another is refused.
+extends_documentation_fragment:
+  - pki_inventory
+  - pki_inventory.vault
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -25,37 +28,8 @@ attributes:
     support: full
     description: Shows the record; it is public.
 options:
-  organisations:
-    description: The vetted organisations, by key, as in C(group_vars/all/organisations.yml).
-    type: dict
-    required: true
-  certificates:
-    description: The declared certificates, as in C(group_vars/all/certificates.yml).
-    type: list
-    elements: dict
-    required: true
-  trust:
-    description: The pinned CA files, by trust set, as in C(group_vars/all/trust.yml).
-    type: dict
-    required: true
-  groups:
-    description: The hosts of each group, as in C(groups); for entries with C(per_host).
-    type: dict
-    default: {}
-  policy_dir:
-    description: Directory of the policy files and their schema, on the controller.
-    type: path
-    required: true
-  base_dir:
-    description: Directory that relative CA files are looked up in; the inventory's directory.
-    type: path
-    required: true
   certificates_dir:
     description: Directory of the requests, replies and certificates, one directory per version.
-    type: path
-    required: true
-  crl_cache_dir:
-    description: Directory of the controller's verified CRLs.
     type: path
     required: true
   crl_sets:
@@ -65,15 +39,6 @@ options:
     type: list
     elements: dict
     default: []
-  vault:
-    description:
-      - How to reach HashiCorp Vault or OpenBao, as a map of places; no secret is an option.
-      - Known keys are C(address), C(ca_cert), C(namespace), C(auth_method) (V(approle) or
-        V(token)),
-        C(role_id_file), C(secret_id_file), C(token_file) and C(timeout) in seconds.
-      - What is not given is taken from C(BAO_*), then from C(VAULT_*) in the environment.
-    type: dict
-    default: {}
   host_keys:
     description:
       - What hosts told of the keys they keep, as the filter C(pki_host_keys) puts it.
