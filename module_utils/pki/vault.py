@@ -212,7 +212,7 @@ class Client:
                 worst = answer
             if not self._wait_for_next(answer, sent, begun, attempts, worst.patience):
                 telling = answer if answer.retry is faults.Retry.NEVER else worst
-                raise self._with_addresses(telling.error)
+                raise self._with_addresses(self._of_new_server(telling.error, sent))
 
     def _wait_for_next(
         self, fault: faults.Fault, call: _Call, begun: float, attempts: int, seconds: float
@@ -312,6 +312,15 @@ class Client:
         namespace = self._settings.namespace
         suffix = f" (namespace {namespace})" if namespace else ""
         return f"{self._settings.addresses[call.turn]}/v1/{call.path}{suffix}"
+
+    def _of_new_server(self, error: PkiError, call: _Call) -> PkiError:
+        """A server that was never initialised calls itself sealed; only its health says more."""
+        if error.rule != faults.SEALED.rule:
+            return error
+        health = self._attempt(replace(self._health, turn=call.turn))
+        if isinstance(health, Mapping) and health.get("initialized") is False:
+            return self._fault(faults.UNINITIALISED, error.found, call).error
+        return error
 
     def _with_addresses(self, error: PkiError) -> PkiError:
         """Name every address that was tried, when there was more than one."""
