@@ -14,7 +14,7 @@ description:
   - Carries out the plan's actions V(create_key) and V(write_request) for certificates whose key is
     made and kept on this host, all of them in one task.
   - Works as an action. The controller builds and judges each request and writes its files; the
-    host, by M(pki_host_key), makes the key and signs a digest. The key never leaves the host.
+    host, by C(pki_host_key), makes the key and signs a digest. The key never leaves the host.
   - With C(encrypted) the key is locked with a passphrase that is made once in the key server. It
     reaches the host in a single-use token, for the making and for each signature.
   - A certificate that is refused does not stop the others.
@@ -140,7 +140,7 @@ sentences:
   type: list
   elements: str
 keys:
-  description: What the host tells of its keys now, as M(pki_host_key) returns it.
+  description: What the host tells of its keys now, as C(pki_host_key) returns it.
   returned: success
   type: list
   elements: dict

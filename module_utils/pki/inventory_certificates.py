@@ -224,7 +224,8 @@ def _hosts(named: str, groups: Mapping[str, Iterable[str]], where: str) -> list[
             where,
             "a host's name cannot be a directory and the end of a key's name",
             ", ".join(odd),
-            "letters, digits, _, - and .: a letter or digit first, no - or . last, not digits alone",
+            "letters, digits, _, - and .: a letter or digit first, neither - nor . last, "
+            "not digits alone",
             "give the host another name in the inventory, and its address as ansible_host",
         )
     return sorted(hosts)

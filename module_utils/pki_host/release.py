@@ -241,9 +241,7 @@ def _unwrapped(release: Release, vault: VaultAddress | None, token: str | None) 
     return unwrap_key(vault, token, release.key_path)
 
 
-def _made_here(
-    root: str, release: Release, vault: VaultAddress | None, token: str | None
-) -> bytes:
+def _made_here(root: str, release: Release, vault: VaultAddress | None, token: str | None) -> bytes:
     passphrase = None
     if vault is not None and token:
         passphrase = unwrap_passphrase(vault, token, release.passphrase_path)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from pki.history import Committed
 from pki.policy import Outcome
 from pki.stores.base import KeyRecord, KeyVersion
 from unit import pki_factory as factory
-from unit.controller_world import NAME, OTHER, World, load_file, tree, whole
+from unit.controller_world import NAME, OTHER, World, tree, whole
 from unit.pki_factory import CN, SUBJECT
 
 CREATED = datetime(2026, 11, 15, 8, 30, 15, 999_999, tzinfo=UTC)
@@ -260,24 +259,7 @@ def test_a_submission_text_that_somebody_edited_is_found(
     assert rule in {one.rule for one in findings if one.outcome is Outcome.FAILED}
 
 
-# --- the module that writes -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def module() -> Any:
-    import unit.lab_imports  # noqa: F401 - lets ansible.module_utils.pki be found
-
-    return load_file("library/pki_request.py")
-
-
-def carry_out(
-    module: Any, world: World, store: SoftwareStore, check_mode: bool = False
-) -> tuple[dict[str, Any], Any]:
-    stores = SimpleNamespace(of=lambda certificate: store)
-    result: tuple[dict[str, Any], Any] = module.carry_out(
-        world.inputs(), stores, known(world), NAME, 1, check_mode
-    )
-    return result
+# --- what was before ------------------------------------------------------------------------
 
 
 def known(world: World, compromised: dict[str, str] | None = None) -> Committed:
@@ -319,64 +301,6 @@ def test_a_compromised_key_gets_no_request(world: World) -> None:
     with pytest.raises(PkiError) as caught:
         build(world, store, 1, history)
     assert "Vault kv-nonprod/compromised" in str(caught.value)
-
-
-def test_the_module_makes_the_key_and_writes_the_request(module: Any, world: World) -> None:
-    store = SoftwareStore()
-    result, written = carry_out(module, world, store)
-    assert result["key"] == "made"
-    assert result["files"] == ["request.csr", "submission.txt", "request.yml"]
-    assert sorted(path.name for path in world.directory().iterdir()) == sorted(result["files"])
-    assert module.sentence(result) == (
-        f"{NAME} v1: key made; commit {world.directory()} and submit the request"
-    )
-    diff = module.difference(result, written)
-    assert "BEGIN CERTIFICATE REQUEST" in diff["after"]
-    assert "PRIVATE" not in diff["after"]
-    before = tree(world.kept)
-    again, _ = carry_out(module, world, store)
-    assert (again["key"], again["files"]) == ("present", [])
-    assert module.sentence(again) == f"{NAME} v1: key present; request unchanged"
-    assert tree(world.kept) == before
-
-
-def test_a_request_that_the_policy_refuses_is_never_written(module: Any, world: World) -> None:
-    with pytest.raises(Exception, match=r"DIP-7\.1\.2-RSA4096"):
-        carry_out(module, world, SoftwareStore(bits=2048))
-    assert not world.kept.exists()
-
-
-def test_check_mode_announces_a_key_and_makes_neither_key_nor_file(
-    module: Any, world: World
-) -> None:
-    store = SoftwareStore()
-    result, written = carry_out(module, world, store, check_mode=True)
-    assert result["key"] == "would be made"
-    assert written is None
-    assert result["files"] == ["request.csr", "submission.txt", "request.yml"]
-    assert store.names() == frozenset()
-    assert not world.kept.exists()
-    assert "request.csr" in module.difference(result, written)["after"]
-
-
-def test_check_mode_with_a_key_shows_the_request_and_writes_no_file(
-    module: Any, world: World
-) -> None:
-    store = SoftwareStore()
-    store.ensure(NAME, 1)
-    result, written = carry_out(module, world, store, check_mode=True)
-    assert result["key"] == "present"
-    assert written.contents["request.csr"].decode() in module.difference(result, written)["after"]
-    assert not world.kept.exists()
-
-
-def test_only_keys_and_requests_are_its_business_and_each_once(module: Any) -> None:
-    actions = [
-        {"kind": kind, "certificate": NAME, "version": version}
-        for version in ("2", 1)
-        for kind in ("create_key", "write_request", "accept", "deploy")
-    ]
-    assert module.wanted(actions) == [(NAME, 2), (NAME, 1)]
 
 
 # --- what the human reads -------------------------------------------------------------------
