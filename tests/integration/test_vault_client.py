@@ -146,6 +146,14 @@ def test_health_needs_no_login(openbao: OpenBao) -> None:
     assert (health["initialized"], health["sealed"]) == (True, False)
 
 
+def test_capabilities_of_more_paths_than_one_question_may_have_are_told(pipeline: Client) -> None:
+    paths = [f"{TLS_MOUNT}/keys/k{number}" for number in range(1_500)]
+    told = pipeline.capabilities(paths)
+    assert list(told) == paths
+    assert set(told.values()) == {told[paths[0]]}
+    assert "read" in told[paths[0]]
+
+
 def test_capabilities_are_told_without_trying(pipeline: Client) -> None:
     told = pipeline.capabilities([f"{TLS_MOUNT}/keys/a", f"{EXPORT}/a/1"])
     assert set(told[f"{TLS_MOUNT}/keys/a"]) == {"create", "read", "update"}
