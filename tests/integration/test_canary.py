@@ -614,6 +614,41 @@ def test_facts_that_could_not_be_asked_for_quote_no_secret(trouble: Trouble) -> 
     no(trouble.lab.scanner().scan_text(run.text, run.label))
 
 
+WORD = {"certificate": "dip-nonprod", "reason": "a test"}
+#: What the other modules that log in are asked for here, so that they do.
+LOG_IN: dict[str, dict[str, Any]] = {
+    "pki_request": {
+        "actions": [
+            {"kind": "create_key", "certificate": "dip-nonprod", "version": 1, "hosts": "gateways"}
+        ]
+    },
+    "pki_renew": {"asks": [WORD]},
+    "pki_compromised": {"marks": [WORD]},
+    "pki_supply": {"certificate": "dip-nonprod"},
+    "pki_vault_policies": {"policies": {"mtls-nobody": 'path "nothing" { capabilities = [] }'}},
+}
+
+
+def test_no_module_prints_a_secret_that_was_written_where_its_place_belongs(
+    trouble: Trouble,
+) -> None:
+    """Nor does the one that marks a leaked key, and dies at the login on the way to the ledger."""
+    request = trouble.lab.home / "certificates/dip-nonprod/1/request.csr"
+    asked = []
+    for module, options in LOG_IN.items():
+        failure = trouble.secret_as_option(module)
+        arguments = {**failure.task[module], **options}
+        if module == "pki_supply":
+            arguments["csr_file"] = str(request)
+        if module == "pki_vault_policies":
+            arguments = {"vault": arguments["vault"], **options}
+        asked.append(replace(failure, task={module: arguments}))
+    run = trouble.lab.play_tasks("places of secrets", trouble.tasks(asked))
+    for one in asked:
+        assert re.search(one.rule, run.section(one.name)), run.section(one.name)[-1500:]
+    no(trouble.lab.scanner().scan_text(run.text, run.label))
+
+
 # -- debugging -------------------------------------------------------------------------------
 
 

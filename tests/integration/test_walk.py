@@ -220,3 +220,18 @@ def test_retired_keys_are_destroyed_when_that_is_asked_for(world: World) -> None
     assert sorted(world.key()["keys"]) == ["4"]
     assert world.command("retire", **word).changed == 0
     assert world.site().changed == 0
+
+
+def test_the_audit_log_tells_that_every_key_went_to_its_host_and_to_nobody_else(
+    world: World,
+) -> None:
+    log = world.clone.home / "vault/log/audit.log"
+    assert log.exists()
+    values = {"verify_audit_log": [str(log)], "verify_vault_addresses": {"gw1": ["127.0.0.1"]}}
+    reports = world.clone.home / "reports"
+    world.clone.play("verify", "-e", json.dumps({**values, "verify_report_dir": str(reports)}))
+    result = json.loads((reports / "result.json").read_text())
+    judged = [one for one in result["verdicts"] if one["kind"] == "delivery"]
+    delivered = {one["object"] for one in judged}
+    assert len(delivered) == 3, delivered
+    assert {one["outcome"] for one in judged} <= {"passed", "not_applicable"}, judged
