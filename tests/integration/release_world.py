@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,8 +22,6 @@ from unit import pki_factory
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
-NAME = "dip-release"
-DEPLOY = {"kind": "deploy", "certificate": NAME, "version": 1, "hosts": "gateways"}
 
 
 @dataclass
@@ -43,12 +42,17 @@ class ReleaseWorld:
     def __init__(self, base: Path, openbao: OpenBao) -> None:
         self.base = base
         self.openbao = openbao
+        # Of its own: worlds of other tests share the key server.
+        self.name = f"dip-{secrets.token_hex(4)}"
+        self.deploy = {
+            "kind": "deploy", "certificate": self.name, "version": 1, "hosts": "gateways",
+        }  # fmt: skip
         #: What the plan wants of the hosts.
-        self.actions: list[dict[str, Any]] = [DEPLOY]
+        self.actions: list[dict[str, Any]] = [self.deploy]
         self.root = pki_factory.authority("Release Root", start=NOW - DAY, end=NOW + 900 * DAY)
         self.issuing = self.root.authority("Release Issuing", start=NOW - DAY, end=NOW + 800 * DAY)
         self.inputs = session.load(self.parameters())
-        self.certificate = self.inputs.declared.certificates[NAME]
+        self.certificate = self.inputs.declared.certificates[self.name]
         self._request()
         self._reply()
         self._crls()
@@ -59,11 +63,11 @@ class ReleaseWorld:
 
     @property
     def key_path(self) -> str:
-        return f"{TLS_MOUNT}/export/signing-key/{NAME}/1"
+        return f"{TLS_MOUNT}/export/signing-key/{self.name}/1"
 
     @property
     def directory(self) -> Path:
-        (found,) = (self.release_root / NAME / "releases").iterdir()
+        (found,) = (self.release_root / self.name / "releases").iterdir()
         return found
 
     # -- the controller's side ---------------------------------------------------------
@@ -86,7 +90,7 @@ class ReleaseWorld:
             },
             "certificates": [
                 {
-                    "name": NAME,
+                    "name": self.name,
                     "policy": "mhhs-dip",
                     "environment": "nonprod",
                     "domain": "example-energy.co.uk",
@@ -113,7 +117,7 @@ class ReleaseWorld:
         rules = self.inputs.policies["mhhs-dip"]
         with self.openbao.client("pipeline") as client:
             store = keystores.Stores(client, self.inputs.policies).of(self.certificate)
-            record = store.ensure(NAME, 1)
+            record = store.ensure(self.name, 1)
             written = request_stage.build(
                 self.certificate, rules, store, record, 1, self.base / "certificates"
             )
@@ -128,7 +132,7 @@ class ReleaseWorld:
             end=NOW + 397 * DAY,
         )
         self.reply = pki_factory.pem(self.leaf) + self.issuing.pem
-        public_state.write(self.base / "certificates" / NAME / "1", {"reply.pem": self.reply})
+        public_state.write(self.base / "certificates" / self.name / "1", {"reply.pem": self.reply})
 
     def _crls(self) -> None:
         window = {"start": NOW - timedelta(hours=1), "end": NOW + DAY}
@@ -152,7 +156,7 @@ class ReleaseWorld:
         return {
             **{k: v for k, v in self.parameters().items() if not k.endswith("_dir")},
             "release_root": str(self.release_root),
-            "release_actions": [*self.actions, {**DEPLOY, "hosts": "elsewhere", "version": 7}],
+            "release_actions": [*self.actions, {**self.deploy, "hosts": "elsewhere", "version": 7}],
             "release_policy_dir": str(PROJECT / "policies"),
             "release_base_dir": str(self.base),
             "release_certificates_dir": str(self.base / "certificates"),

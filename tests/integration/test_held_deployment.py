@@ -20,7 +20,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.openbao_server import OpenBao
-from integration.release_world import DAY, NAME, NOW, PROJECT, Ran, ReleaseWorld
+from integration.release_world import DAY, NOW, PROJECT, Ran, ReleaseWorld
 from pki import keystores, public_state, request_stage
 from unit import pki_factory
 from unit.controller_world import tree
@@ -60,14 +60,14 @@ class HeldWorld(ReleaseWorld):
         return found
 
     def version(self, number: int) -> Path:
-        return self.base / "certificates" / NAME / str(number)
+        return self.base / "certificates" / self.name / str(number)
 
     def renew(self) -> None:
         """The second request, and its reply."""
         rules = self.inputs.policies["mhhs-dip"]
         with self.openbao.client("pipeline") as client:
             store = keystores.Stores(client, self.inputs.policies).of(self.certificate)
-            record = store.ensure(NAME, 2)
+            record = store.ensure(self.name, 2)
             written = request_stage.build(
                 self.certificate, rules, store, record, 2, self.base / "certificates"
             )
@@ -82,7 +82,7 @@ class HeldWorld(ReleaseWorld):
         public_state.write(self.version(2), {"reply.pem": reply})
 
     def root_of(self, host: str) -> Path:
-        return self.base / f"host-{host}" / NAME
+        return self.base / f"host-{host}" / self.name
 
     def releases(self, host: str) -> list[str]:
         """The versions whose releases are on a host."""
@@ -203,7 +203,7 @@ def test_a_renewal_waits_where_another_is_in_service_and_goes_at_once_where_noth
     assert world.releases("gw1") == ["v1"]
     assert "changed=0" in of_host(ran, "gw1")
     assert world.releases("gw2") == ["v2"]
-    assert f"{NAME} v2 waits until" in ran.output
+    assert f"{world.name} v2 waits until" in ran.output
     status = world.status
     assert (status["state"], status["reason"]) == ("accepted", "waits_for_window")
     opens = f"{NOW + 21 * DAY:%Y-%m-%d}"
@@ -243,10 +243,10 @@ def test_with_a_persons_reason_it_does_not_wait_and_the_reason_is_kept(world: He
     ran = world.run(*asked)
     assert ran.code == 0, ran.output
     assert world.releases("gw1") == ["v1", "v2"]
-    assert f"{NAME} v2 does not wait: deployments are frozen" in ran.output
+    assert f"{world.name} v2 does not wait: deployments are frozen" in ran.output
     record = world.early
     assert record is not None
-    assert (record["certificate"], record["version"]) == (NAME, 2)
+    assert (record["certificate"], record["version"]) == (world.name, 2)
     assert record["reason"].endswith(REASON)
     assert REASON in world.status["early_why"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from integration.openbao_server import OpenBao
-from integration.release_world import NAME, ReleaseWorld
+from integration.release_world import ReleaseWorld
 from pki_host import openssl
 from pki_host.errors import HostError
 from pki_host.unwrap import VaultAddress, unwrap_key
@@ -72,7 +72,7 @@ def test_a_virgin_host_gets_the_release_once_and_no_secret_is_printed_at_any_ver
     assert openssl.belongs_together(key.read_bytes(), world.certificate_pem())
     assert (world.directory / "fullchain.pem").read_bytes() == world.reply
     assert world.logins() == before + 1
-    assert not (world.release_root / NAME / "current").exists()
+    assert not (world.release_root / world.name / "current").exists()
     # The scanner finds what it looks for, and nothing of it is in the output.
     assert len(secrets_in(f"x {token(world)} y\n{key.read_text()}", world)) > 5
     assert secrets_in(ran.output, world) == []
@@ -129,7 +129,7 @@ def test_debugging_is_refused_before_anything_is_delivered(
 def test_a_certificate_of_another_key_never_reaches_the_host_whatever_the_record_says(
     world: ReleaseWorld,
 ) -> None:
-    directory = world.base / "certificates" / NAME / "1"
+    directory = world.base / "certificates" / world.name / "1"
     stranger = pki_factory.pem(world.issuing.leaf(world.certificate.common_name))
     (directory / "certificate.pem").write_bytes(stranger)
     (directory / "chain.pem").write_bytes(world.issuing.pem)
@@ -161,7 +161,7 @@ def test_an_exchanged_token_is_refused_and_not_spent(
     world: ReleaseWorld, vault: VaultAddress
 ) -> None:
     wrapped = token(world)
-    other = world.key_path.replace(NAME, "another-certificate")
+    other = world.key_path.replace(world.name, "another-certificate")
     with pytest.raises(HostError) as caught:
         unwrap_key(vault, wrapped, other)
     assert caught.value.rule == "VAULT-WRAP-PATH"

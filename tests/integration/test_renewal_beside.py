@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from integration.openbao_server import SIGNING_MOUNT, TLS_MOUNT, OpenBao
-from integration.release_world import NAME
 from integration.test_held_deployment import HeldWorld, of_host
 from unit.controller_world import tree
 
@@ -33,7 +32,7 @@ class EditedWorld(HeldWorld):
     def key_versions(self, mount: str) -> dict[int, str]:
         """SHA-256 of the public key of every version."""
         with self.openbao.client("pipeline") as client:
-            data = client.read(f"{mount}/keys/{NAME}")
+            data = client.read(f"{mount}/keys/{self.name}")
         return {
             int(number): sha256(
                 serialization.load_pem_public_key(version["public_key"].encode()).public_bytes(
