@@ -32,8 +32,9 @@ UNSETTLED = ("VAULT-TIMEOUT", "VAULT-UNREACHABLE", "VAULT-UNAVAILABLE", "VAULT-S
 # Both: the engine releases by the first and signs by the second.
 BOUNDS = ("min_decryption_version", "min_encryption_version")
 DIGESTS = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
-# Standby nodes answer reads themselves and lag behind by about a tenth of a second.
-CATCH_UP_SECONDS = 1.0
+# Standby nodes answer reads themselves and lag behind by about a tenth of a second, and by some
+# seconds after an election. Nobody waits so long unless something is wrong.
+CATCH_UP_SECONDS = 10.0
 CATCH_UP_PAUSE = 0.05
 # One RSA-4096 key took 19 s on a busy server: whatever time a client gives its calls, this is
 # the least for one that makes a key.
