@@ -147,8 +147,11 @@ def nothing_to_do(folder: Path, openbao: OpenBao, count: int) -> None:
     office = Office(folder / "inventory", openbao.options("pipeline"), entries)
     play(office, "request", {})
     before = office.files()
+    # Timed without the tap, which answers much slower than the server: Ansible looks at a task that
+    # it waits for, and would be charged for the waiting.
+    cost = play(office, "request", {})
     with tapped(folder, openbao) as tap:
-        cost = play(office, "request", {"certificates_vault": through(tap, openbao)})
+        play(office, "request", {"certificates_vault": through(tap, openbao)})
         calls, connections = calls_of(tap.seen), tap.connections
     if office.files() != before or len(before) != 3 * count:
         sys.exit("a run with nothing to do changed files")
