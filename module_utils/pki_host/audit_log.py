@@ -15,6 +15,7 @@ import json
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -118,7 +119,7 @@ def look(paths: Iterable[str]) -> Look:
             try:
                 for line, whole in _lines(stream):
                     seen.feed(line, whole)
-            except (OSError, EOFError) as exc:
+            except (OSError, EOFError, zlib.error) as exc:
                 raise _unreadable(path, type(exc).__name__) from None
         if seen.lines - seen.foreign == before and os.stat(path).st_size:
             raise _unreadable(path, "no line of an audit log")

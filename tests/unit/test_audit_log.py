@@ -322,3 +322,12 @@ def test_tokens_of_other_wraps_are_others_business(tmp_path: Path) -> None:
 )
 def test_a_logs_dates_have_any_number_of_digits(text: str, shown: str) -> None:
     assert deliveries.moment(text).isoformat() == shown
+
+
+def test_a_compressed_log_with_damage_in_it_is_refused_in_words(tmp_path: Path) -> None:
+    whole = gzip.compress(b"\n" * 100_000)
+    path = tmp_path / "audit.log.gz"
+    path.write_bytes(whole[:12] + b"\xff" * 8 + whole[20:])
+    with pytest.raises(HostError) as caught:
+        audit_log.look([str(path)])
+    assert caught.value.rule == "AUDIT-LOG"
