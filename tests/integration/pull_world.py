@@ -23,6 +23,7 @@ class PullWorld(ReleaseWorld):
 
     def __init__(self, base: Path, openbao: OpenBao, delivery: str = "pull") -> None:
         self.base, self.openbao, self.delivery = base, openbao, delivery
+        self.name = OWN
         self.root = pki_factory.authority("Pull Root", start=NOW - DAY, end=NOW + 900 * DAY)
         self.issuing = self.root.authority("Pull Issuing", start=NOW - DAY, end=NOW + 800 * DAY)
         self.inputs = session.load(self.parameters())

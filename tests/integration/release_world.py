@@ -153,10 +153,11 @@ class ReleaseWorld:
 
     def values(self) -> dict[str, Any]:
         """The role's options."""
+        elsewhere = {"kind": "deploy", "certificate": self.name, "version": 7, "hosts": "elsewhere"}
         return {
             **{k: v for k, v in self.parameters().items() if not k.endswith("_dir")},
             "release_root": str(self.release_root),
-            "release_actions": [*self.actions, {**self.deploy, "hosts": "elsewhere", "version": 7}],
+            "release_actions": [*self.actions, elsewhere],
             "release_policy_dir": str(PROJECT / "policies"),
             "release_base_dir": str(self.base),
             "release_certificates_dir": str(self.base / "certificates"),
