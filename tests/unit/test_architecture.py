@@ -43,6 +43,7 @@ FLOORS = (
         "firewall",
         "marked_yaml",
         "days",
+        "trail",
         "cel_tree",
         "cel_text",
     ),
