@@ -122,13 +122,15 @@ def _owner(certificate: Certificate, today: date) -> Facts:
 def earlier_twins(declared: Declared) -> dict[str, list[str]]:
     """By entry, the ones before it that ask for what it asks for; the first of them has none.
 
-    The same are organisation, policy, class and common name, a group or host, and a purpose.
+    The same are organisation, policy, class and common name, who signs with it, a group or host,
+    and a purpose.
     """
     twins: dict[str, list[str]] = {}
     seen: dict[tuple[str, ...], list[Sequence[Certificate]]] = {}
     for name, entry in declared.entries.items():
         one = entry[0]
-        asks = (one.organisation.key, one.policy, one.environment_class, one.common_name)
+        holder = (one.organisation.key, one.provider)
+        asks = (*holder, one.policy, one.environment_class, one.common_name)
         before = seen.setdefault(asks, [])
         for other in before:
             if one.purposes & other[0].purposes and _places(entry) & _places(other):

@@ -153,6 +153,7 @@ def wanted(inputs: session.Inputs, certificate: Certificate) -> Wanted:
             certificate.san,
             certificate.store,
             keystores.key_type(policy) if makes_it else "",
+            certificate.provider,
         ),
         hosts=certificate.hosts,
         store=certificate.store,

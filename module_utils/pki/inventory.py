@@ -26,6 +26,7 @@ from .inventory_fields import raise_all as raise_all
 from .inventory_organisations import Organisation as Organisation
 from .inventory_organisations import Owner as Owner
 from .inventory_organisations import Person as Person
+from .inventory_organisations import employers, no_roster
 from .inventory_organisations import organisation as read_organisation
 from .inventory_trust import CaFile as CaFile
 from .inventory_trust import TrustSet as TrustSet
@@ -97,6 +98,7 @@ def load(
         organisation = _try(problems, read_organisation, key, raw, policies)
         if organisation is not None:
             known_organisations[key] = organisation
+    problems += employers(known_organisations) if not problems else []
     known_trust: dict[str, TrustSet] = {}
     for key, raw in entries(trust, "trust.yml", "trust", problems).items():
         trust_set = _try(problems, read_trust_set, key, raw)
@@ -117,6 +119,8 @@ def load(
             wanted = "a name of its own"
             problems.append(error(where, "two certificates have this name", entry.name, wanted))
         names_taken.add(entry.name)
+        if not entry.organisation.roster:
+            problems.append(no_roster(entry.organisation, certificate_place(index, entry.name)))
         for certificate in _try(problems, of_hosts, index, raw, entry, groups) or ():
             known_certificates[certificate.name] = certificate
     raise_all(problems)

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import names
 from .errors import PkiError
-from .inventory_fields import choice, error, mapping, text, yes_or_no
+from .inventory_fields import choice, day, error, mapping, text, yes_or_no
 from .inventory_organisations import Organisation, Owner
 from .inventory_organisations import owner as owner_of
 from .inventory_renewal import renewal
@@ -46,7 +46,9 @@ class Certificate:
     that was declared, by which gateways and directories on hosts go; ``host`` is empty for a
     certificate that all hosts share. ``hosts`` is the group or host that uses the certificate,
     ``group`` what an entry with ``per_host`` says there, empty for every other. ``san`` are the
-    DNS names the request asks for.
+    DNS names the request asks for. ``provider`` is the key of the organisation that signs with it
+    for its holder (DIP 4.1.2), empty for one that the holder uses itself. ``domain_verified`` is
+    the ISO date on which the CA verified the domain (DIP 5.4.4.1), empty when not recorded.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Certificate:
     san: tuple[str, ...] = ()
     encrypted: bool = False
     renewal: Renewal = field(default_factory=Renewal)
+    provider: str = ""
+    domain_verified: str = ""
 
     @property
     def entry(self) -> str:
@@ -87,7 +91,10 @@ def certificate_place(index: int, name: str = "") -> str:
 
 
 _REQUIRED = ("name", "policy", "environment", "domain", "purposes", "key", "hosts")
-_FIELDS = (*_REQUIRED, "organisation", "owner", "domain_txt", "san", "per_host", "renewal")
+_FIELDS = (
+    *_REQUIRED, "organisation", "owner", "domain_txt", "domain_verified", "san", "per_host",
+    "provider", "renewal",
+)  # fmt: skip
 
 
 def certificate(
@@ -135,6 +142,8 @@ def certificate(
         san=_san(entry.get("san", "none"), common_name, f"{where}.san"),
         encrypted=encrypted,
         renewal=renewal(entry, where),
+        provider=_provider(entry, where, organisation, organisations),
+        domain_verified=day(entry, "domain_verified", where) or organisation.domain_verified,
     )
 
 
@@ -259,6 +268,26 @@ def _organisation_of(
         "nothing",
         "one of " + (", ".join(sorted(organisations)) or "the organisations in organisations.yml"),
     )
+
+
+def _provider(
+    entry: Mapping[str, Any],
+    where: str,
+    holder: Organisation,
+    organisations: Mapping[str, Organisation],
+) -> str:
+    """Who signs with it for its holder; whether that party may is the policy's to say."""
+    if "provider" not in entry:
+        return ""
+    key = choice(entry, "provider", where, sorted(organisations))
+    if key == holder.key:
+        raise error(
+            f"{where}.provider",
+            "the provider is the organisation that the certificate is for",
+            key,
+            "another organisation, or no provider for a certificate that its holder uses",
+        )
+    return key
 
 
 def _purposes(raw: object, where: str) -> frozenset[str]:

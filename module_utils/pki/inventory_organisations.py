@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import PkiError
 from .inventory_fields import choice, day, error, mapping, text, yes_or_no
 from .policy import Policy
 
@@ -18,9 +19,9 @@ _QUOTA_MAX = 1_000_000
 _LONGEST_KEY = 200
 _ORGANISATION_FIELDS = (
     "party", "subject", "roster",
-    "dip_ids", "registered", "vetted", "quota", "owner", "dca_account",
+    "dip_ids", "registered", "vetted", "domain_verified", "quota", "owner", "dca_account",
 )  # fmt: skip
-_PERSON_FIELDS = ("name", "email", "role", "permanent", "left")
+_PERSON_FIELDS = ("name", "email", "role", "permanent", "left", "employer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Person:
     """A named human of an organisation's roster.
 
     ``permanent``: a permanent employee of the organisation; ``left``: the ISO date on which the
-    person left, empty for who is still there.
+    person left, empty for who is still there; ``employer``: the key of the organisation that
+    employs the person where that is another one (DIP 4.1.2, 5.4.2.3), else empty.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Person:
     role: str
     permanent: bool = False
     left: str = ""
+    employer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class Owner:
 class Organisation:
     """A vetted organisation; ``subject`` holds O, L, ST and C exactly as vetted.
 
-    ``registered`` and ``vetted`` are ISO dates, empty when the inventory does not say; ``quota``
+    ``roster`` is empty only where it holds no certificate in this inventory.
+
+    ``registered`` (with the CA), ``vetted`` and ``domain_verified`` (of the domains of entries that
+    say no day of their own) are ISO dates, empty when the inventory does not say; ``quota``
     is the number of certificates the portal allows, None when the inventory does not say;
     ``owner`` answers for the certificates whose entries name nobody; ``dca_certificate`` is the
     file of the certificate that authenticates the organisation to the DCA, empty for none.
@@ -66,6 +72,7 @@ class Organisation:
     quota: int | None = None
     owner: Owner | None = None
     dca_certificate: str = ""
+    domain_verified: str = ""
 
     @property
     def certificate_admins(self) -> tuple[Person, ...]:
@@ -83,7 +90,7 @@ def organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Organ
     if len(key) > _LONGEST_KEY or not key.isprintable():
         wanted = f"at most {_LONGEST_KEY} printable characters"
         raise error(where, "the organisation's key is not usable", key, wanted)
-    entry = mapping(raw, where, _ORGANISATION_FIELDS, _ORGANISATION_FIELDS[:3])
+    entry = mapping(raw, where, _ORGANISATION_FIELDS, _ORGANISATION_FIELDS[:2])
     parties = sorted({party for policy in policies.values() for party in policy.parties})
     subject = mapping(
         entry["subject"], f"{where}.subject", ("O", "L", "ST", "C"), ("O", "L", "ST", "C")
@@ -100,13 +107,42 @@ def organisation(key: str, raw: object, policies: Mapping[str, Policy]) -> Organ
         key=key,
         party=choice(entry, "party", where, parties),
         subject=vetted,
-        roster=_roster(entry["roster"], where),
+        roster=_roster(entry["roster"], where) if "roster" in entry else (),
         dip_ids=_dip_ids(entry.get("dip_ids"), where),
         registered=day(entry, "registered", where),
         vetted=day(entry, "vetted", where),
         quota=_quota(entry, where),
         owner=owner(entry, where),
         dca_certificate=_dca_certificate(entry, where),
+        domain_verified=day(entry, "domain_verified", where),
+    )
+
+
+def employers(organisations: Mapping[str, Organisation]) -> list[PkiError]:
+    """What is wrong with the employers that rosters name: each is another organisation."""
+    problems = []
+    for key, one in organisations.items():
+        others = sorted(set(organisations) - {key})
+        for index, person in enumerate(one.roster):
+            where = f"organisations.yml: organisations.{key}.roster[{index}].employer"
+            if person.employer == key:
+                message = "the employer is the organisation itself"
+                wanted = "no employer for the organisation's own people"
+                problems.append(error(where, message, key, wanted))
+            elif person.employer and person.employer not in organisations:
+                message = "there is no such organisation"
+                wanted = ", ".join(others) or "another organisation of this file"
+                problems.append(error(where, message, person.employer, wanted))
+    return problems
+
+
+def no_roster(holder: Organisation, certificate: str) -> PkiError:
+    """The error for an organisation that holds a certificate and names no people."""
+    return error(
+        f"organisations.yml: organisations.{holder.key}.roster",
+        "the organisation holds a certificate here and names nobody",
+        "no roster",
+        f"at least one Certificate Admin, as {certificate} is for it",
     )
 
 
@@ -158,6 +194,7 @@ def _roster(raw: object, where: str) -> tuple[Person, ...]:
                 role=choice(entry, "role", place, ROLES),
                 permanent=yes_or_no(entry, "permanent", place),
                 left=day(entry, "left", place),
+                employer=text(entry, "employer", place) if "employer" in entry else "",
             )
         )
     if not any(person.role == "certificate_admin" for person in people):

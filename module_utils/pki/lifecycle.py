@@ -74,7 +74,8 @@ class Intent:
     """What determines a request: names, vetted subject, purposes, policy and key.
 
     ``store`` is where the key is made ("transit", "host", "external"), ``key_type`` what it
-    is ("rsa-4096"). Either is empty where nothing is said of it, and then it is not compared.
+    is ("rsa-4096"), ``provider`` who signs with it for its holder. Each is empty where nothing is
+    said of it, and then it is not compared; a provider once recorded is, with none as well.
     """
 
     common_name: str
@@ -84,6 +85,7 @@ class Intent:
     san: tuple[str, ...] = ()
     store: str = ""
     key_type: str = ""
+    provider: str = ""
 
     def difference(self, other: Intent) -> tuple[str, ...]:
         """Sentences for each field in which ``other`` (newer) differs from this one."""
@@ -106,6 +108,9 @@ class Intent:
             lines.append(f"key kept in {self.store} -> {other.store}")
         if self.key_type and other.key_type and self.key_type != other.key_type:
             lines.append(f"key {self.key_type} -> {other.key_type}")
+        if self.provider and self.provider != other.provider:
+            # What one provider was handed is never another's, nor its holder's again.
+            lines.append(f"provider {self.provider} -> {other.provider or 'none'}")
         return tuple(lines)
 
 

@@ -263,6 +263,7 @@ def intent(record: Mapping[str, Any], path: Path) -> Intent:
         purposes=frozenset(str(item) for item in purposes),
         policy=str(_field(record, "policy", path)),
         san=_san(record, path),
+        provider=str(record.get("provider", "")),
         **_key_words(record),
     )
 

@@ -200,6 +200,7 @@ def _record(certificate: Certificate, asked: _Key, version: int, request: bytes)
         "certificate": certificate.name,
         "version": version,
         "organisation": certificate.organisation.key,
+        **({"provider": certificate.provider} if certificate.provider else {}),
         "policy": certificate.policy,
         "environment": certificate.environment,
         "common_name": certificate.common_name,
