@@ -25,7 +25,7 @@ from integration.openbao_server import PULL, OpenBao
 
 CLASSES = ("nonprod", "prod")
 #: Identities, each with the policy of its name.
-ROLES = ("pipeline", "release", "retire", "import", "auditor", PULL)
+ROLES = ("pipeline", "release", "retire", "import", "auditor", "backup", PULL)
 KEY = "acl-key"
 OWN = "acl-host-key"
 DIGEST = "ab" * 32
