@@ -483,6 +483,17 @@ class Arguments:
             "vetting": {"mount": "pki-nowhere", "parameters": {}, "organisations": {}},
             "peers_directory": str(home),
             "peers": [peer],
+            "ledger": str(home / "revocations.json"),
+        }
+
+    def lab_revoke(self) -> dict[str, Any]:
+        return {
+            "vault": self.openbao.options("operator"),
+            "mount": "pki-nowhere",
+            "serial": "1a:2b",
+            "reason": "key_compromise",
+            "reasons": {"key_compromise": 1},
+            "ledger": str(self.fresh() / "revocations.json"),
         }
 
     def lab_sign(self) -> dict[str, Any]:

@@ -13,7 +13,8 @@ description:
   - Each CA lives in a PKI mount of its own. Its key is born there and stays there.
   - Each peer has a key and a certificate from one of them in a directory of its own. An expired
     peer's certificate has really ended, a revoked peer's is really in the CRL.
-  - Publishes revocations a second time with a critical issuingDistributionPoint, as public CAs do.
+  - Publishes revocations a second time with a critical issuingDistributionPoint, as public CAs do,
+    and with their reasons, where M(lab_revoke) was told some.
   - Keeps what still is what it is meant to be. A CRL is signed anew only after a revocation, or
     when it is about to end.
   - All of it in one call, because a module run costs more than everything it does here.
@@ -158,8 +159,12 @@ options:
         type: str
         choices: [good, expired, revoked]
         default: good
+  ledger:
+    description: File in which M(lab_revoke) keeps revocations with their reasons.
+    type: path
+    required: true
   published:
-    description: Lists with an issuingDistributionPoint to publish, as public CAs do.
+    description: Lists to publish.
     type: list
     elements: dict
     default: []
@@ -173,9 +178,12 @@ options:
         type: path
         required: true
       uri:
-        description: Address in the extension.
+        description:
+          - Address in the issuingDistributionPoint, as public CAs have it.
+          - Empty for the list at the CA's own place, without this extension, which is published
+            once a revocation has a reason.
         type: str
-        required: true
+        default: ""
 """
 
 EXAMPLES = r"""
@@ -203,6 +211,7 @@ EXAMPLES = r"""
         mount: pki-root
         common_name: energydip-nonprod.dip.example
         state: revoked
+    ledger: /srv/lab/revocations.json
     published:
       - mount: pki-root
         path: /srv/lab/farend/published/root.crl
@@ -231,7 +240,7 @@ msg:
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ansible.module_utils.lab import authority, peers, published, signer
+from ansible.module_utils.lab import authority, peers, published, revocations, signer
 from ansible.module_utils.pki.vault import Client, Settings
 from ansible.module_utils.pki_ansible import run_module
 
@@ -300,6 +309,7 @@ SPEC = {
             },
         },
     },
+    "ledger": {"type": "path", "required": True},
     "published": {
         "type": "list",
         "elements": "dict",
@@ -307,7 +317,7 @@ SPEC = {
         "options": {
             "mount": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
-            "uri": {"type": "str", "required": True},
+            "uri": {"type": "str", "default": ""},
         },
     },
 }
@@ -337,11 +347,14 @@ def issued(client, params, now, check):
         now,
         check,
     )
+    # What a run of lab_revoke wrote down and could not finish is finished here.
+    ledger = revocations.load(Path(str(params["ledger"])))
+    steps += revocations.keep(client, ledger, check)
     for entry in params["published"]:
         publication = published.Publication(
             str(entry["mount"]), Path(str(entry["path"])), str(entry["uri"])
         )
-        steps += published.ensure(client, publication, now, check)
+        steps += published.ensure(client, publication, ledger, now, check)
     return steps
 
 

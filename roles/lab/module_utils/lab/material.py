@@ -63,9 +63,13 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def serial(certificate: x509.Certificate) -> str:
-    """The serial number as Vault writes it: ``0a:1b:...``."""
-    number = certificate.serial_number
-    return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big").hex(":")
+    """The certificate's serial number as Vault writes it: ``0a:1b:...``."""
+    return octets(certificate.serial_number)
+
+
+def octets(serial_number: int) -> str:
+    """A serial number as Vault writes it: ``0a:1b:...``."""
+    return serial_number.to_bytes((serial_number.bit_length() + 7) // 8 or 1, "big").hex(":")
 
 
 def common_name(certificate: x509.Certificate) -> str:

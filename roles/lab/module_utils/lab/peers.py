@@ -110,9 +110,7 @@ def ensure_files(
     return certificate, [f"signed peer {peer.name} ({peer.common_name}, {peer.state})"]
 
 
-def ensure_revoked(
-    client: Client, mount: str, certificates: Iterable[x509.Certificate], check: bool
-) -> list[str]:
+def ensure_revoked(client: Client, mount: str, serials: Iterable[int], check: bool) -> list[str]:
     """Revoke what is not revoked yet, and have the CRL name all of it.
 
     The CRL is looked at, not the memory of having revoked: a run that ended between the
@@ -120,16 +118,16 @@ def ensure_revoked(
     """
     crl = authority.current_crl(client, mount)
     missing = [
-        one
-        for one in certificates
-        if crl is None or crl.get_revoked_certificate_by_serial_number(one.serial_number) is None
+        material.octets(serial)
+        for serial in serials
+        if crl is None or crl.get_revoked_certificate_by_serial_number(serial) is None
     ]
     if missing and not check:
         for one in missing:
             # Revoking twice is answered with the first revocation; nothing changes.
-            client.write(f"{mount}/revoke", {"serial_number": material.serial(one)}, True)
+            client.write(f"{mount}/revoke", {"serial_number": one}, True)
         authority.rotate_crl(client, mount)
-    return [f"revoked {material.serial(one)} and signed a new CRL of {mount}" for one in missing]
+    return [f"revoked {one} and signed a new CRL of {mount}" for one in missing]
 
 
 def ensure_all(
@@ -137,7 +135,7 @@ def ensure_all(
 ) -> list[str]:
     """All peers; then the revocations, one CRL per CA however many there are."""
     issuers: dict[str, x509.Certificate] = {}
-    revoked: dict[str, list[x509.Certificate]] = {}
+    revoked: dict[str, list[int]] = {}
     steps: list[str] = []
     for peer in peers:
         if peer.mount not in issuers:
@@ -146,7 +144,7 @@ def ensure_all(
         certificate, made = ensure_files(client, peer, issuers[peer.mount], home, now, check)
         steps += made
         if peer.state == REVOKED and certificate is not None:
-            revoked.setdefault(peer.mount, []).append(certificate)
-    for mount, certificates in revoked.items():
-        steps += ensure_revoked(client, mount, certificates, check)
+            revoked.setdefault(peer.mount, []).append(certificate.serial_number)
+    for mount, serials in revoked.items():
+        steps += ensure_revoked(client, mount, serials, check)
     return steps

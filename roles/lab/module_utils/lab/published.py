@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CRLs with an issuingDistributionPoint, as public CAs publish them.
+"""CRLs that the lab publishes itself: with reasons, and with an issuingDistributionPoint.
 
-The engine's own CRL has no such extension, and gateways treat one that has it in ways that
-surprise. The lab publishes the same revocations a second time in that form. The engine
-signs these lists but does not serve them; the far end does.
+The engine's own CRL has neither. Gateways treat an issuingDistributionPoint in ways that
+surprise, so the same revocations are published a second time in that form. Once a revocation has a
+reason, a list with the reasons takes the place of the engine's own. The engine signs these lists
+but does not serve them; the far end does.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ from pathlib import Path
 from ansible.module_utils.pki.vault import Client
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtensionOID
+from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
-from . import authority, files, material
+from . import authority, files, material, revocations
+from .revocations import Ledger, Revocation
 
 RESERVE = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One published CRL: its CA's mount, its file, and the address in the extension."""
+    """One published CRL: its CA's mount, its file, and the address in the extension.
+
+    Without an address it is the list at the CA's own place, and only there when a revocation of the
+    CA has a reason.
+    """
 
     mount: str
     path: Path
     uri: str
-
-
-def entries(crl: x509.CertificateRevocationList | None) -> list[tuple[int, datetime]]:
-    """(serial, date) of each revocation, sorted."""
-    return sorted((one.serial_number, one.revocation_date_utc) for one in crl or ())
 
 
 def number(crl: x509.CertificateRevocationList | None) -> int:
@@ -61,57 +62,88 @@ def fits(
     crl: x509.CertificateRevocationList,
     publication: Publication,
     issuer: x509.Certificate,
-    wanted: list[tuple[int, datetime]],
+    wanted: list[Revocation],
     now: datetime,
 ) -> bool:
     """True if the published list may stay as it is."""
-    try:
-        point = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
-    except x509.ExtensionNotFound:
-        return False
     return (
         material.crl_signed_by(crl, issuer)
         and material.crl_until(crl) - now > RESERVE
-        and point.public_bytes() == material.distribution_point(publication.uri)
-        and entries(crl) == wanted
+        and point_of(crl) == point(publication)
+        and revocations.entries(crl) == wanted
     )
 
 
+def point(publication: Publication) -> bytes:
+    """DER of the wanted issuingDistributionPoint; empty for none."""
+    return material.distribution_point(publication.uri) if publication.uri else b""
+
+
+def point_of(crl: x509.CertificateRevocationList) -> bytes:
+    """DER of the CRL's issuingDistributionPoint; empty for none."""
+    try:
+        found = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+    except x509.ExtensionNotFound:
+        return b""
+    return found.value.public_bytes()
+
+
+def revoked(one: Revocation) -> dict[str, object]:
+    """One entry as the engine takes it. No reason is no extension (RFC 5280 5.3.1)."""
+    entry: dict[str, object] = {
+        "serial_number": material.octets(one.serial),
+        "revocation_time": one.when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    if one.code:
+        # CRLReason ::= ENUMERATED, one octet.
+        entry["extensions"] = [
+            extension(CRLEntryExtensionOID.CRL_REASON, False, b"\x0a\x01" + bytes([one.code]))
+        ]
+    return entry
+
+
+def extension(oid: x509.ObjectIdentifier, critical: bool, value: bytes) -> dict[str, str]:
+    """One extension as the engine takes it."""
+    return {
+        "id": oid.dotted_string,
+        "critical": "true" if critical else "false",
+        "value": base64.b64encode(value).decode(),
+    }
+
+
 def sign(
-    client: Client, publication: Publication, wanted: list[tuple[int, datetime]], crl_number: int
+    client: Client, publication: Publication, wanted: list[Revocation], crl_number: int
 ) -> bytes:
     """A list signed by the CA of the mount, DER."""
-    revoked = [
-        {
-            "serial_number": serial.to_bytes((serial.bit_length() + 7) // 8, "big").hex(":"),
-            "revocation_time": when.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        for serial, when in wanted
-    ]
-    extension = {
-        "id": ExtensionOID.ISSUING_DISTRIBUTION_POINT.dotted_string,
-        "critical": "true",
-        "value": base64.b64encode(material.distribution_point(publication.uri)).decode(),
-    }
+    idp = point(publication)
+    extensions = [extension(ExtensionOID.ISSUING_DISTRIBUTION_POINT, True, idp)] if idp else []
     answer = client.write(
         f"{publication.mount}/issuer/default/sign-revocation-list",
         {
             "crl_number": crl_number,
             "next_update": "24h",
             "format": "pem",
-            "revoked_certs": revoked,
-            "extensions": [extension],
+            "revoked_certs": [revoked(one) for one in wanted],
+            "extensions": extensions,
         },
     )
     return x509.load_pem_x509_crl(str(answer["crl"]).encode()).public_bytes(Encoding.DER)
 
 
-def ensure(client: Client, publication: Publication, now: datetime, check: bool) -> list[str]:
-    """Publish the CA's revocations; a list that still says the same stays byte for byte."""
+def ensure(
+    client: Client, publication: Publication, ledger: Ledger, now: datetime, check: bool
+) -> list[str]:
+    """Publish the CA's revocations; a list that still says the same stays byte for byte.
+
+    In check mode ``ledger`` may know more than the engine, which was not told.
+    """
+    told = ledger.of(publication.mount)
+    if not publication.uri and not told:
+        return []
     found = authority.default_issuer(client, publication.mount)
     issuer = authority.require(found, publication.mount)
     engine = authority.current_crl(client, publication.mount)
-    wanted = entries(engine)
+    wanted = revocations.merged(engine, told)
     old = load(files.read(publication.path))
     if old is not None and fits(old, publication, issuer, wanted, now):
         return []
@@ -119,4 +151,5 @@ def ensure(client: Client, publication: Publication, now: datetime, check: bool)
         following = max(number(old), number(engine)) + 1
         content = sign(client, publication, wanted, following)
         files.ensure(publication.path, content, 0o644)
-    return [f"published {publication.uri}"]
+    place = publication.uri or f"the list of {publication.mount} with reasons"
+    return [f"published {place}"]
