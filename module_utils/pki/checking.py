@@ -44,6 +44,13 @@ class Status(StrEnum):
         return {Status.CLEAN: 0, Status.FINDINGS: 1, Status.FAULT: 2}[self]
 
 
+def severity(judged: Finding | Rule) -> str:
+    """The level at which a failure counts: what refuses or holds is never a mere wish."""
+    if judged.refuses:
+        return LEVELS[0]
+    return min(judged.level, "should", key=LEVELS.index) if judged.holds else judged.level
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A rule's finding and the object that it is about."""
@@ -63,12 +70,10 @@ class Verdict:
 
     @property
     def severity(self) -> str:
-        """The level it counts at: the rule's own, raised for what refuses or was not evaluated."""
-        if self.finding.refuses:
-            return LEVELS[0]
+        """The level it counts at: the rule's own, raised for its effect or if not evaluated."""
         if self.finding.outcome is Outcome.NOT_EVALUATED:
-            return min(self.finding.level, "should", key=LEVELS.index)
-        return self.finding.level
+            return min(severity(self.finding), "should", key=LEVELS.index)
+        return severity(self.finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +302,7 @@ def _not_evaluated(rule: Rule, name: str) -> Finding:
         found="no facts that can be judged",
         expected=f"facts of {rule.kind} {name}",
         next_step="find out in the faults why they are missing; until then it is not approved",
+        holds=rule.holds,
     )
 
 

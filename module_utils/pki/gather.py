@@ -18,7 +18,7 @@ from . import csr, key_place, keystores, public_state, revocation, session
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .key_place import KeyPlace
-from .lifecycle import Asked, Intent, KeyVersion, Limits, Observed, Version, Wanted
+from .lifecycle import Asked, Hold, Intent, KeyVersion, Limits, Observed, Version, Wanted
 from .plan import CertificatePlan, plan
 from .plan_case import Case
 from .public_state import VersionFiles
@@ -49,11 +49,13 @@ def plans(
     served: Served,
     asked: Mapping[str, str] = MappingProxyType({}),
     deploy_now: str = "",
+    held: Mapping[str, tuple[Hold, ...]] = MappingProxyType({}),
 ) -> tuple[CertificatePlan, ...]:
     """The plan of every declared certificate, in the order of the inventory.
 
     ``asked`` are people's words for new requests by certificate, as this run would have
     recorded them if it were not a check; ``deploy_now`` is one not to wait for any window.
+    ``held`` are, by certificate, the rules for which nothing new is asked for.
     """
     sets = session.cached_crls(inputs, (c.trust for c in inputs.declared.certificates.values()))
     parsed = {
@@ -73,7 +75,7 @@ def plans(
             served=_served(certificate, served),
             keys_known=_store_of_next(certificate, versions) not in keys.silent.get(name, ()),
         )
-        wish = wanted(inputs, certificate)
+        wish = replace(wanted(inputs, certificate), held_by=held.get(name, ()))
         results.append(plan(wish, observed, limits(inputs, name), inputs.now, deploy_now))
     return tuple(results)
 

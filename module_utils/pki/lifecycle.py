@@ -53,6 +53,7 @@ class Reason(StrEnum):
     HOST_NOT_ASKED = "host_not_asked"
     LEFT_TO_THE_DEVICE = "left_to_the_device"
     WAITS_FOR_WINDOW = "waits_for_window"
+    HELD_BY_RULE = "held_by_rule"
 
 
 class Kind(StrEnum):
@@ -211,7 +212,8 @@ class Observed:
 class Wanted:
     """What the inventory declares of one certificate.
 
-    ``store`` is where its keys are made, ``renewal`` what the entry says of the next one.
+    ``store`` is where its keys are made, ``renewal`` what the entry says of the next one,
+    ``held_by`` what must be settled before another key or request of it is made.
     """
 
     name: str
@@ -227,8 +229,18 @@ class Limits:
 
     Attributes:
         renewal_window: before a certificate's end, when the entry says nothing else.
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A rule for which no key and no request is made: its id, what is amiss, what settles it."""
+
+    rule: str
+    sentence: str
+    next_step: str
+
+
         deploy_margin: what the one in service must still last when a deployment window opens.
     """
 
     renewal_window: timedelta
     deploy_margin: timedelta = timedelta(0)
+    held_by: tuple[Hold, ...] = ()

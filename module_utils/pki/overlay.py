@@ -3,8 +3,8 @@
 
 Pure. Tightening is free, in the direction that each parameter names as ``stricter``. Whatever
 loosens needs a reason, somebody who approves it and the day on which it ends; from that day on
-the document's value holds again, and the entry is a finding. Rules can be added and made to
-refuse, never removed.
+the document's value holds again, and the entry is a finding. Rules can be added, and made to
+hold or to refuse; never removed, and never made to do less.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def merged(policy: Policy, source: Source, today: date) -> Policy:
     ]
     for change in changes:
         change.check()
-    raised = set(_raised(policy, source))
+    raised = dict(_raised(policy, source))
     own = once(_own(policy, source))
     return replace(
         policy,
@@ -136,7 +136,7 @@ def merged(policy: Policy, source: Source, today: date) -> Policy:
             {**policy.parameters, **{one.original.name: one.parameter() for one in changes}}
         ),
         rules=(
-            *(replace(rule, refuses=rule.refuses or rule.id in raised) for rule in policy.rules),
+            *(_with_effect(rule, raised.get(rule.id, "")) for rule in policy.rules),
             *own,
         ),
         remarks=(*policy.remarks, *(item for one in changes for item in one.remarks())),
@@ -228,15 +228,26 @@ def _known(policy: Policy, source: Source, name: str) -> Parameter:
     )
 
 
-def _raised(policy: Policy, source: Source) -> Iterator[str]:
+def _with_effect(rule: Rule, effect: str) -> Rule:
+    refuses = rule.refuses or effect == "refuse"
+    return replace(rule, refuses=refuses, holds=not refuses and (rule.holds or effect == "hold"))
+
+
+def _raised(policy: Policy, source: Source) -> Iterator[tuple[str, str]]:
     known = {rule.id for rule in policy.rules}
-    for name in source.marked.value.get("effects", {}):
+    refusing = {rule.id for rule in policy.rules if rule.refuses}
+    for name, effect in source.marked.value.get("effects", {}).items():
         if name not in known:
             raise _refused(
                 source, ("effects", name), "only a rule of the policy can be raised", name,
                 f"a rule of {policy.name}",
             )  # fmt: skip
-        yield name
+        if effect == "hold" and name in refusing:
+            raise _refused(
+                source, ("effects", name), "a rule that refuses cannot be made to hold only",
+                effect, "refuse",
+            )  # fmt: skip
+        yield name, effect
 
 
 def _own(policy: Policy, source: Source) -> Iterator[Rule]:

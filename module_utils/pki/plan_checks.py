@@ -413,6 +413,8 @@ CHECKS: tuple[Check, ...] = (
 def verdict(case: Case) -> Verdict:
     """The word of the first check that has one, as far as it can be carried out from here."""
     found = next(said for check in CHECKS if (said := check(case)) is not None)
+    if case.wanted.held_by and Kind.WRITE_REQUEST in found.steps:
+        return _held(case, found)
     if Kind.CREATE_KEY not in found.steps:
         return found
     if case.wanted.store == EXTERNAL:
@@ -436,6 +438,24 @@ def verdict(case: Case) -> Verdict:
             steps=(),
         )
     return found
+
+
+def _held(case: Case, found: Verdict) -> Verdict:
+    """What would be asked for waits until a person has settled what rules say of it.
+
+    Nothing else waits: what is in service is validated and deployed as ever.
+    """
+    first, *others = case.wanted.held_by
+    more = f", and {', '.join(one.rule for one in others)}" if others else ""
+    return replace(
+        found,
+        reason=Reason.HELD_BY_RULE,
+        message=f"{found.message}; no key or request is made: {first.rule}, {first.sentence}{more}",
+        waits_for="a person to settle it",
+        next_action=first.next_step,
+        steps=(),
+        needs_person=True,
+    )
 
 
 def _day(moment: datetime) -> str:

@@ -40,7 +40,8 @@ class Finding:
     """One rule's verdict over one facts document.
 
     ``found`` and ``expected`` are sentences, and empty unless the rule failed or could not be
-    evaluated. ``refuses`` says that what it judges is not let in when it fails.
+    evaluated. ``refuses`` says that what it judges is not let in when it fails, ``holds`` that no
+    key and no request is made meanwhile, while everything in service goes on.
     """
 
     rule: str
@@ -52,6 +53,7 @@ class Finding:
     found: str
     expected: str
     next_step: str
+    holds: bool = False
 
     @property
     def passed(self) -> bool:
@@ -106,6 +108,7 @@ class Rule:
     item: str = ""
     age: str = ""
     not_computed: str = ""
+    holds: bool = False
 
     @property
     def expressions(self) -> Mapping[str, cel.Program]:
@@ -159,12 +162,16 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A party of Table 3: which purposes its certificates may have, and whether both at once."""
+    """A party of Table 3: which purposes its certificates may have, and whether both at once.
+
+    ``connects_for_others``: whether it connects and signs for parties that do not connect.
+    """
 
     name: str
     title: str
     purposes: frozenset[str]
     dual: bool
+    connects_for_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +304,11 @@ def refused(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(one for one in findings if one.refuses and not one.passed)
 
 
+def held(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings for which no key and no request is made for what they judge."""
+    return tuple(one for one in findings if one.holds and not one.passed)
+
+
 def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings that did not pass and yet let in what they judge."""
     return tuple(one for one in findings if not one.refuses and not one.passed)
@@ -328,6 +340,7 @@ def finding_of(rule: Rule, context: cel.Context) -> Finding:
             found=str(exc),
             expected=f"a value of `{exc.program.source}`",
             next_step="correct the rule or the facts; until then nothing it judges is approved",
+            holds=rule.holds,
         )
 
 
@@ -342,6 +355,7 @@ def _result(rule: Rule, outcome: Outcome, found: str = "", expected: str = "") -
         found=found,
         expected=expected,
         next_step=rule.remedy,
+        holds=rule.holds,
     )
 
 

@@ -31,6 +31,8 @@ PLAIN_NUMBERS = (0, 1)
 #: The methods by which code reads a parameter.
 _READERS = frozenset({"parameter", "number", "strings"})
 _DECIDING = ("when", "require")
+#: The kinds of facts that are judged before a key or request is made: only there can a rule hold.
+HOLDING = ("declaration", "inventory", "roster", "dca_account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def _of_policy(policy: Policy, schemas: Schemas) -> Iterator[Problem]:
                 f"kinds are {', '.join(sorted(shapes))}",
             )
         yield from _of_evidence(rule)
+        yield from _of_hold(rule)
         yield from _of_resolutions(rule, rule.id, policy)
     for parameter in policy.parameters.values():
         yield from _of_resolutions(parameter, parameter.name, policy)
@@ -200,6 +203,16 @@ def _of_evidence(rule: Rule) -> Iterator[Problem]:
             f"{rule.id} ({rule.kind})",
             "a person vouches for what the document demands",
             "say in not_computed why no software can tell, or make it a rule over facts",
+        )
+
+
+def _of_hold(rule: Rule) -> Iterator[Problem]:
+    if rule.holds and rule.kind not in HOLDING:
+        yield Problem(
+            rule.place,
+            f"{rule.id} ({rule.kind})",
+            "it is to hold new requests, and is judged where none is made",
+            f"let it refuse or report; rules over {', '.join(HOLDING)} facts can hold",
         )
 
 

@@ -116,7 +116,13 @@ def load(files: Mapping[str, str], schema: Schema, name: str) -> Policy:
         ),
         parties=MappingProxyType(
             {
-                key: Party(key, value["title"], frozenset(value["purposes"]), value["dual"])
+                key: Party(
+                    name=key,
+                    title=value["title"],
+                    purposes=frozenset(value["purposes"]),
+                    dual=value["dual"],
+                    connects_for_others=value.get("connects_for_others", False),
+                )
                 for key, value in raw["parties"].items()
             }
         ),
@@ -188,6 +194,7 @@ def rules_at(source: Source, path: tuple[str | int, ...], kind: str) -> Iterator
             clause=entry["clause"],
             level=entry["level"],
             refuses=entry.get("effect") == "refuse",
+            holds=entry.get("effect") == "hold",
             kind=kind,
             message=entry["message"],
             remedy=entry["remedy"],

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,25 @@ def test_a_raised_rule_refuses_and_no_other_changes() -> None:
     }  # fmt: skip
 
 
+HOLD = "effects: {S-AGE: hold}\n"
+
+
+def test_a_rule_that_only_reports_can_be_made_to_hold_and_one_that_holds_to_refuse() -> None:
+    effects = {rule.id: (rule.refuses, rule.holds) for rule in over(HOLD).rules}
+    assert effects == {"S-BITS": (True, False), "S-AGE": (False, True), "S-MARKS": (False, False)}
+    held = replace(next(rule for rule in small().rules if rule.id == "S-AGE"), holds=True)
+    holding = replace(small(), rules=(held,))
+    raise_it = read(FILE, "effects: {S-AGE: refuse}\n", SCHEMA, "overlay")
+    raised = overlay.merged(holding, raise_it, TODAY).rules[0]
+    assert (raised.refuses, raised.holds) == (True, False)
+    kept = overlay.merged(holding, read(FILE, HOLD, SCHEMA, "overlay"), TODAY).rules[0]
+    assert (kept.refuses, kept.holds) == (False, True)
+
+
 BROKEN = {
+    "a rule that is lowered to holding": (
+        "effects:\n  S-BITS: hold\n", f"{FILE}:2", "POLICY-OVERLAY",
+    ),
     "not YAML": ("parameters: [", "line 2", "POLICY-FILE"),
     "nothing": ("{}\n", FILE, "POLICY-FILE"),
     "an unknown field": ("parameters:\n  bits: {value: 1, why: x}\n", f"{FILE}:2", "POLICY-FILE"),

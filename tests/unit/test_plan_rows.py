@@ -12,6 +12,7 @@ import pytest
 from pki.lifecycle import (
     Accepted,
     Asked,
+    Hold,
     Intent,
     KeyVersion,
     Limits,
@@ -76,6 +77,7 @@ class Row:
     intent: Intent = INTENT
     store: str = "transit"
     renewal: Renewal = field(default_factory=Renewal)
+    held_by: tuple[Hold, ...] = ()
 
 
 DEVICE = replace(INTENT, store="external")
@@ -261,6 +263,20 @@ ROWS = {
         "the window from 2026-11-10 00:00 UTC",
         renewal=FROZEN,
     ),
+    "a rule that holds": Row(
+        seen(accepted(1, ENDS)),
+        Reason.HELD_BY_RULE,
+        ENDS - 45 * DAY,
+        (
+            "certificate v1 ends on 2026-12-13; no key or request is made: DIP-5.2-VETTED, nobody",
+            "write the day of vetting|",
+        ),
+        "a person to settle it",
+        person=True,
+        held_by=(
+            Hold("DIP-5.2-VETTED", "nobody recorded the vetting", "write the day of vetting"),
+        ),
+    ),
     "in service": Row(
         seen(accepted(1), served={"gw1": "5e1"}),
         Reason.IN_SERVICE,
@@ -272,6 +288,7 @@ ROWS = {
 
 def planned(row: Row) -> CertificatePlan:
     wanted = replace(WANTED, intent=row.intent, store=row.store, renewal=row.renewal)
+    wanted = replace(wanted, held_by=row.held_by)
     return plan(wanted, row.observed, LIMITS, NOW)
 
 

@@ -37,6 +37,7 @@ INTENT = Intent(
     san=("hook.example.co.uk",),
     store="transit",
     key_type="rsa-4096",
+    provider="provider-x",
 )
 MAKING = {Kind.CREATE_KEY, Kind.WRITE_REQUEST}
 
@@ -75,6 +76,8 @@ EDITS: Mapping[str, tuple[object, str]] = {
     "san": ((), "alternative names hook.example.co.uk -> none"),
     "store": ("host", "key kept in transit -> host"),
     "key_type": ("rsa-8192", "key rsa-4096 -> rsa-8192"),
+    "provider": ("provider-y", "provider provider-x -> provider-y"),
+    "handover": (True, "key is not to be handed over -> is"),
 }
 SERVE = [("accept", 1), ("deploy", 1)]
 NEW = [("create_key", 2), ("write_request", 2)]

@@ -249,6 +249,15 @@ def test_a_must_that_a_person_vouches_for_needs_a_reason() -> None:
     assert of(EVIDENCE.replace("level: must", "level: should")) == []
 
 
+def test_a_rule_cannot_hold_where_nothing_is_asked_for() -> None:
+    found = problems(PART.replace("effect: refuse", "effect: hold"))
+    assert [(one.subject, one.place.line) for one in found] == [
+        ("S-BITS (thing)", line_of(PART, "S-BITS"))
+    ]
+    assert "new requests" in found[0].problem
+    assert "declaration" in found[0].next_step
+
+
 def test_an_id_belongs_to_one_policy_only() -> None:
     found = lint({"one": small(), "two": replace(small(), name="two")}, {"thing": WIDE})
     assert {problem.subject for problem in found} == {"S-BITS", "S-AGE", "S-MARKS"}

@@ -78,7 +78,8 @@ def _title(judged: Judged) -> str:
 def _finding(verdict: Verdict, paint: _Paint) -> Iterator[str]:
     finding = verdict.finding
     word = _word(finding.outcome)
-    level = f"{finding.level}, refused" if finding.refuses else finding.level
+    effect = ", refused" if finding.refuses else ", new requests held" if finding.holds else ""
+    level = f"{finding.level}{effect}"
     clause = f" ({finding.clause})" if finding.clause else ""
     first, *rest = wrapped(f"{word}  {finding.rule}{clause}, {level}", WIDTH - 2, len(word) + 2)
     yield f"  {paint(first, _COLOURS[finding.outcome])}"

@@ -45,7 +45,8 @@ def render(name: str, policies: Sequence[Policy], schemas: Schemas, cases: Seque
 def _rule(
     rule: Rule, policy: Policy, schema: Mapping[str, Any], cases: Sequence[Case]
 ) -> Iterator[str]:
-    effect = ", refused when it fails" if rule.refuses else ""
+    held = ", no new key or request while it fails" if rule.holds else ""
+    effect = ", refused when it fails" if rule.refuses else held
     yield f"{rule.id} over {rule.kind} facts"
     yield from _field("document", f"{policy.document}, clause {rule.clause}")
     yield from _field("level", f"{rule.level}{effect}")

@@ -89,6 +89,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "clause": finding.clause,
         "level": finding.level,
         "refuses": finding.refuses,
+        "holds": finding.holds,
         "outcome": finding.outcome.value,
         "severity": verdict.severity if verdict.failing else "",
         "message": shown(finding.message),

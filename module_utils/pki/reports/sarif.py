@@ -13,9 +13,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from ..checking import Result, Verdict
+from ..checking import Result, Verdict, severity
 from ..errors import shown
-from ..policy import LEVELS, Outcome, Place
+from ..policy import Outcome, Place
 from .order import by_object, sentence
 from .result import text
 
@@ -59,7 +59,7 @@ def _rules(result: Result, told: Iterable[Verdict]) -> list[dict[str, Any]]:
     """One description an id: of the policies' rules, then of what has no rule there."""
     described: dict[str, dict[str, Any]] = {}
     for rule in result.rules:
-        level = LEVELS[0] if rule.refuses else rule.level
+        level = severity(rule)
         described.setdefault(rule.id, _rule(rule.id, rule.clause, level, rule.message, rule.remedy))
     for verdict in told:
         one = verdict.finding
