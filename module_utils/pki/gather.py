@@ -156,6 +156,7 @@ def wanted(inputs: session.Inputs, certificate: Certificate) -> Wanted:
             certificate.store,
             keystores.key_type(policy) if makes_it else "",
             certificate.provider,
+            certificate.handover,
         ),
         hosts=certificate.hosts,
         store=certificate.store,

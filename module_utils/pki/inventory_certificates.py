@@ -49,6 +49,8 @@ class Certificate:
     DNS names the request asks for. ``provider`` is the key of the organisation that signs with it
     for its holder (DIP 4.1.2), empty for one that the holder uses itself. ``domain_verified`` is
     the ISO date on which the CA verified the domain (DIP 5.4.4.1), empty when not recorded.
+    ``handover``: the key is to be handed to the provider (4.1.2), so it is made where it can be
+    taken out.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Certificate:
     renewal: Renewal = field(default_factory=Renewal)
     provider: str = ""
     domain_verified: str = ""
+    handover: bool = False
 
     @property
     def entry(self) -> str:
@@ -122,7 +125,9 @@ def certificate(
     purposes = _purposes(entry["purposes"], where)
     domain = text(entry, "domain", where)
     common_name = _common_name(environment.cn_prefix, domain, where)
-    store, delivery, encrypted = _key(entry["key"], f"{where}.key")
+    store, delivery, encrypted, handover = _key(entry["key"], f"{where}.key")
+    if handover:
+        _handed_over(entry, purposes, f"{where}.key.handover")
     return Certificate(
         name=name,
         organisation=organisation,
@@ -144,12 +149,14 @@ def certificate(
         renewal=renewal(entry, where),
         provider=_provider(entry, where, organisation, organisations),
         domain_verified=day(entry, "domain_verified", where) or organisation.domain_verified,
+        handover=handover,
     )
 
 
-def _key(raw: object, where: str) -> tuple[str, str, bool]:
-    """Store, delivery, and whether the key is kept encrypted until it is deployed."""
-    entry = mapping(raw, where, ("store", "delivery", "encrypted"), ("store",))
+def _key(raw: object, where: str) -> tuple[str, str, bool, bool]:
+    """Store, delivery, whether the key is kept encrypted until it is deployed, and whether it is
+    to be handed over."""
+    entry = mapping(raw, where, ("store", "delivery", "encrypted", "handover"), ("store",))
     store = choice(entry, "store", where, STORES)
     ways = DELIVERIES[store]
     delivery = choice({"delivery": ways[0], **entry}, "delivery", where, ways)
@@ -158,7 +165,22 @@ def _key(raw: object, where: str) -> tuple[str, str, bool]:
         found, wanted = f"true, with store {store}", "store host, or no such option"
         message = "only keys that hosts keep are encrypted here"
         raise error(f"{where}.encrypted", message, found, wanted)
-    return store, delivery, encrypted
+    handover = yes_or_no(entry, "handover", where)
+    if handover and store != "transit":
+        found, wanted = f"true, with store {store}", "store transit, or no such option"
+        message = "only a key in Vault can be made to be handed over"
+        raise error(f"{where}.handover", message, found, wanted)
+    return store, delivery, encrypted, handover
+
+
+def _handed_over(entry: Mapping[str, Any], purposes: frozenset[str], where: str) -> None:
+    """Only a signing key, and only to one party that is named, is handed over (4.1.2)."""
+    if "mtls" in purposes:
+        message = "a key that serves TLS is not handed over; each party has one of its own"
+        raise error(where, message, ", ".join(sorted(purposes)), "purposes: [signing]")
+    if "provider" not in entry:
+        wanted = "provider: the organisation that gets it"
+        raise error(where, "it is not said who the key is handed to", "no provider", wanted)
 
 
 def _san(raw: object, common_name: str, where: str) -> tuple[str, ...]:

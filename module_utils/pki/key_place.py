@@ -39,10 +39,15 @@ class KeyPlace:
 
 
 def declared(certificate: Certificate) -> KeyPlace:
-    """Where the entry's next key is made (design decision 5)."""
+    """Where the entry's next key is made (design decision 5).
+
+    A signing key that is to be handed over is made where keys can be taken out; every other one
+    stays in the mount that gives none away.
+    """
     mount = ""
     if certificate.store == TRANSIT:
-        mount = mount_for(certificate.environment_class, certificate.purposes)
+        uses = ("mtls",) if certificate.handover else certificate.purposes
+        mount = mount_for(certificate.environment_class, uses)
     return KeyPlace(certificate.store, mount, certificate.key_name)
 
 

@@ -77,6 +77,7 @@ class Intent:
     ``store`` is where the key is made ("transit", "host", "external"), ``key_type`` what it
     is ("rsa-4096"), ``provider`` who signs with it for its holder. Each is empty where nothing is
     said of it, and then it is not compared; a provider once recorded is, with none as well.
+    ``handover``: a signing key that was made to be handed over, and so can be taken out.
     """
 
     common_name: str
@@ -87,6 +88,7 @@ class Intent:
     store: str = ""
     key_type: str = ""
     provider: str = ""
+    handover: bool = False
 
     def difference(self, other: Intent) -> tuple[str, ...]:
         """Sentences for each field in which ``other`` (newer) differs from this one."""
@@ -112,6 +114,9 @@ class Intent:
         if self.provider and self.provider != other.provider:
             # What one provider was handed is never another's, nor its holder's again.
             lines.append(f"provider {self.provider} -> {other.provider or 'none'}")
+        if self.store == other.store == "transit" and self.handover != other.handover:
+            before, after = ("is" if one.handover else "is not" for one in (self, other))
+            lines.append(f"key {before} to be handed over -> {after}")
         return tuple(lines)
 
 

@@ -264,6 +264,7 @@ def intent(record: Mapping[str, Any], path: Path) -> Intent:
         policy=str(_field(record, "policy", path)),
         san=_san(record, path),
         provider=str(record.get("provider", "")),
+        handover="mtls" not in purposes and _mount(record).endswith("-tls"),
         **_key_words(record),
     )
 
@@ -273,6 +274,12 @@ def _san(record: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise _unusable(path, f"san: {type(value).__name__}", "a list as san")
     return tuple(str(item) for item in value)
+
+
+def _mount(record: Mapping[str, Any]) -> str:
+    """The transit mount of the key; empty for one that is kept elsewhere."""
+    key = record.get("key")
+    return str(key.get("mount", "")) if isinstance(key, Mapping) else ""
 
 
 def _key_words(record: Mapping[str, Any]) -> dict[str, str]:
