@@ -37,7 +37,7 @@ START_SECONDS = 60.0
 #: What each AppRole may do: the policies that the product ships, for one environment class.
 POLICIES = {
     role: shipped_policies.rendered(role, ("nonprod",))
-    for role in ("pipeline", "release", "retire", "import", "auditor", "backup")
+    for role in ("pipeline", "release", "retire", "import", "auditor", "backup", "export")
 } | {
     # The tests' own hand: it prepares states that no role of the product may make.
     "operator": 'path "*" { capabilities = '

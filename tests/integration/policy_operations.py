@@ -106,7 +106,7 @@ def of_a_transit_mount(kind: str) -> Iterator[Operation]:
             yield op(f"export {what}", "GET", path)
             # Without a version in the path it is every version of the key.
             granted = right and what == "signing-key" and bool(version)
-            who = ("release",) if granted else ()
+            who = ("release", "export") if granted else ()
             yield op(f"export {what} wrapped", "GET", path, None, *who, headers=WRAPPED)
             yield op(f"export {what} for longer", "GET", path, headers=TOO_LONG)
     yield op("export to another key", "GET", "{mount}/byok-export/{key}/{key}")
@@ -136,7 +136,7 @@ def of_a_transit_mount(kind: str) -> Iterator[Operation]:
 
 def of_a_kv_mount() -> Iterator[Operation]:
     entry = {"data": {"passphrase": "x"}}
-    ledger = ("pipeline", "import", "auditor")
+    ledger = ("pipeline", "import", "auditor", "export")
     yield op("list folders", "LIST", "{mount}/metadata", None, "auditor")
     yield op("list the ledger", "LIST", "{mount}/metadata/compromised", None, *ledger)
     yield op("read an entry", "GET", "{mount}/data/compromised/{entry}", None, "pipeline")
@@ -147,7 +147,17 @@ def of_a_kv_mount() -> Iterator[Operation]:
     yield op("read a passphrase", "GET", secret)
     yield op("read a passphrase wrapped", "GET", secret, None, "release", headers=WRAPPED)
     yield op("read a passphrase for longer", "GET", secret, headers=TOO_LONG)
-    for folder in ("compromised", "passphrases"):
+    for name, folder in (("exports", "exports"), ("used passphrases", "passphrases/used")):
+        yield op(f"list {name}", "LIST", f"{{mount}}/metadata/{folder}", None, "export")
+        path = f"{{mount}}/data/{folder}"
+        yield op(f"add to {name}", "POST", path + "/{new}", entry, "export")
+        yield op(f"read one of {name}", "GET", path + "/{entry}")
+        yield op(f"read one of {name} wrapped", "GET", path + "/{entry}", headers=WRAPPED)
+    salt = "{mount}/data/passphrases/used/salt"
+    yield op("read the salt", "GET", salt, None, "export")
+    yield op("change the salt", "POST", salt, {"data": {"hex": "ab"}})
+    yield op("delete the salt", "DELETE", salt)
+    for folder in ("compromised", "passphrases", "exports", "passphrases/used"):
         path = f"{folder}/{{entry}}"
         yield op(f"change {folder}", "POST", "{mount}/data/" + path, entry)
         patch = {"Content-Type": "application/merge-patch+json"}

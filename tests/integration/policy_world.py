@@ -25,7 +25,7 @@ from integration.openbao_server import PULL, OpenBao
 
 CLASSES = ("nonprod", "prod")
 #: Identities, each with the policy of its name.
-ROLES = ("pipeline", "release", "retire", "import", "auditor", "backup", PULL)
+ROLES = ("pipeline", "release", "retire", "import", "auditor", "backup", "export", PULL)
 KEY = "acl-key"
 OWN = "acl-host-key"
 DIGEST = "ab" * 32
@@ -144,9 +144,11 @@ class PolicyWorld:
         for environment_class in CLASSES:
             for kind in ("tls", "signing"):
                 self.make(f"transit-{environment_class}-{kind}", KEY)
-            for folder in ("compromised", "passphrases"):
+            for folder in ("compromised", "passphrases", "exports", "passphrases/used"):
                 path = f"kv-{environment_class}/data/{folder}/{DIGEST}"
                 self.operate("POST", path, {"data": {"passphrase": "ab" * 32}})
+            salt = f"kv-{environment_class}/data/passphrases/used/salt"
+            self.operate("POST", salt, {"data": {"hex": "cd" * 32}})
         self.make("transit-nonprod-tls", OWN)
         self.make("transit-prod-tls", OWN)
         self._tokens[PULL] = self._host()
