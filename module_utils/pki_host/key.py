@@ -79,6 +79,26 @@ def versions(root: str, entry: str) -> list[int]:
     return sorted(int(name) for name in names if _VERSION.fullmatch(name))
 
 
+def digests(root: str, entry: str, version: int) -> set[str]:
+    """Every public key (SPKI, SHA-256) that this version may be of, by its record and by its key.
+
+    Of a damaged version what can still be told: whoever asks wants to know whether it may stay.
+    """
+    directory = _directory(root, entry, version)
+    recorded = _recorded(files.read(os.path.join(directory, RECORD)))
+    found = {files.sha256(base64.b64decode(recorded.public))} if recorded else set()
+    pem = files.read(os.path.join(directory, KEY)) or b""
+    if pem and not _is_encrypted(pem):
+        found.add(openssl.spki_sha256(openssl.public_key_of_key(pem)))
+    return found - {""}
+
+
+def destroy(root: str, entry: str, version: int) -> None:
+    """Remove a version for good. Call it under the root's lock; blocks are not written over."""
+    files.require_own(root, _name(entry), "keys")
+    files.discard_directory(_directory(root, entry, version))
+
+
 def wide_modes(root: str, entry: str) -> list[str]:
     """A sentence for each key file that others on this host may read."""
     found = []

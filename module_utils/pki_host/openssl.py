@@ -6,7 +6,10 @@ Key bytes travel through a pipe, never through an argument or a temporary file.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -28,6 +31,16 @@ def public_key_of_key(pem: bytes) -> bytes | None:
 def public_key_of_certificate(pem: bytes) -> bytes | None:
     """The public key (PEM) of a certificate, or None when the bytes are not one."""
     return _run(["x509", "-pubkey", "-noout"], pem)
+
+
+def spki_sha256(public_pem: bytes | None) -> str:
+    """SHA-256 of a public key (SubjectPublicKeyInfo, PEM) as ledgers name it; empty for none."""
+    lines = (public_pem or b"").split(b"-----")
+    try:
+        der = base64.b64decode(b"".join(lines[2].split()), validate=True)
+    except (IndexError, binascii.Error):
+        return ""
+    return hashlib.sha256(der).hexdigest() if der else ""
 
 
 def belongs_together(key_pem: bytes, certificate_pem: bytes) -> bool:

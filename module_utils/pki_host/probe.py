@@ -13,7 +13,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,43 @@ class Probe:
 
     def as_json(self) -> dict[str, Any]:
         return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A listener that is out of service: this gateway must not listen there."""
+
+    name: str
+    address: str
+    port: int
+
+    @staticmethod
+    def of(raw: Mapping[str, Any]) -> Closed:
+        return Closed(str(raw["name"]), str(raw["address"]), int(raw["port"]))
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+def require_closed(
+    closed: Sequence[Closed], listens: Callable[[str, int], bool], seconds: float = _SECONDS
+) -> None:
+    """``listens`` tells of none of these within ``seconds``, or HostError GATEWAY-STILL-OPEN."""
+    deadline = time.monotonic() + seconds
+    for entry in closed:
+        still = listens(entry.address, entry.port)
+        while still and time.monotonic() < deadline:
+            time.sleep(0.1)
+            still = listens(entry.address, entry.port)
+        if still:
+            raise HostError(
+                f"{entry.name}: the listener was taken out of service and still listens",
+                rule="GATEWAY-STILL-OPEN",
+                found="a listening socket",
+                expected="nobody of this gateway there",
+                where=f"{entry.address}:{entry.port}",
+                next_step="end the process that holds it; read the gateway's error log",
+            )
 
 
 def require(probes: Sequence[Probe], seconds: float = _SECONDS) -> None:

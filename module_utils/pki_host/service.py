@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -206,6 +208,15 @@ class Daemon:
         prefix = self._root + "/"
         return any(target.startswith(prefix) for target in processes.open_files(process.pid))
 
+    def still_listens(self, address: str, port: int) -> bool:
+        """Whether this gateway, or somebody this user cannot see, listens there."""
+        for bound in _addresses(address, port):
+            inodes = processes.listening_inodes(bound, port)
+            held_by = processes.holders(inodes) if inodes else []
+            if inodes and (not held_by or any(self._is_ours(holder) for holder in held_by)):
+                return True
+        return False
+
     def end_orphans(self, listens: Sequence[tuple[str, int]]) -> list[int]:
         """End workers whose master was killed and that still hold one of our ports.
 
@@ -287,11 +298,40 @@ class Daemon:
         if failures:
             raise _reload_failed(self._root, failures[-1])
 
+    def drain(self, seconds: float) -> list[int]:
+        """Wait until the workers that a reload replaced have ended, and end those that do not.
+
+        They hold the keys they were started with, and the sessions made with them.
+        """
+        if _wait(lambda: not self._retiring(), seconds):
+            return []
+        late = self._retiring()
+        for worker in late:
+            _end(worker, signal.SIGTERM)
+        return [worker.pid for worker in late]
+
+    def _retiring(self) -> list[Process]:
+        master = self.master()
+        return [
+            process
+            for process in processes.processes()
+            if master is not None
+            and process.parent == master.pid
+            and self._adapter.is_worker(process.title)
+            and self._adapter.is_retiring(process.title)
+        ]
+
     def stop(self) -> None:
         """Let the gateway finish its requests and end; kill it when it does not."""
         master = self.master()
         if master is not None:
             _end(master, self._adapter.stop_signal)
+
+    def cut(self) -> None:
+        """End it at once, with every session it has."""
+        master = self.master()
+        if master is not None:
+            _end(master, signal.SIGTERM)
 
     def _run(self, command: list[str]) -> tuple[int, str]:
         return run_program(command, self._root, self.environment())
@@ -333,6 +373,15 @@ def run_program(
         )
         output.seek(0)
         return done.returncode, output.read(1 << 16).decode("utf-8", "replace")
+
+
+def _addresses(address: str, port: int) -> list[str]:
+    """The addresses that a listener's address or name stands for."""
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return [address]
+    return sorted({str(entry[4][0]) for entry in found})
 
 
 def _ours(process: Process) -> bool:

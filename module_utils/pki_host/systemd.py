@@ -183,6 +183,10 @@ class Unit(Daemon):
             self._systemctl("stop", self.name)
         super().stop()  # one that runs outside its unit
 
+    def cut(self) -> None:
+        self.stop()  # what has not ended after TimeoutStopSec is killed, workers included
+        super().cut()
+
     def _launch(self) -> tuple[int, str]:
         # restart: a unit that waits to be started again by itself counts as active.
         code, output = _run("systemctl", "restart", self.name)

@@ -5,124 +5,33 @@ Compare; register the undo; write files and switch links; native test; reload or
 look at what is served; record what was applied; forget the undo. A failing step puts the
 previous bytes back into place and into service. A killed run leaves its undo record,
 and the next run does the whole change again from the same starting point.
+
+A key on the host's list (:mod:`.compromised`) is never switched to, and never gone back to: a
+change that fails where the previous state had one in service stops the gateway instead.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import files, probe
+from . import compromised, files, probe, withdrawal
+from .desired import Applied, Desired
 from .errors import HostError
 from .gateways import adapter as adapter_of
-from .probe import Probe
 from .service import Daemon, Generation, for_host
 from .systemd import Unit
 from .undo import Undo
 
+__all__ = ["APPLIED", "Applied", "Desired", "Difference", "Transaction", "run"]
+
 APPLIED = "applied.json"
 # Only directories of these shapes are ours to prune: releases/<id> and sets/<id>.
 _PRUNABLE = re.compile(r"(?:releases/v[1-9][0-9]*-|sets/)[0-9a-f]{16}")
-
-
-@dataclass(frozen=True)
-class Desired:
-    """What one gateway must be on this host.
-
-    ``config``: public text by path below ``root``. ``links``: absolute link -> relative
-    target. ``keep_releases``: how many directories stay beside each link's target.
-    ``service``: who runs the process, ``daemon`` or ``systemd``.
-    """
-
-    name: str
-    product: str
-    program: str
-    root: str
-    config: Mapping[str, bytes]
-    links: Mapping[str, str]
-    probes: tuple[Probe, ...]
-    keep_releases: int = 3
-    service: str = Daemon.kind
-
-    @staticmethod
-    def of(raw: Mapping[str, Any]) -> Desired:
-        """From module parameters; refuses paths that leave the root."""
-        root = str(raw["root"]).rstrip("/")
-        config = {str(f["path"]): str(f["content"]).encode() for f in raw["files"]}
-        for path in config:
-            if os.path.isabs(path) or os.path.normpath(path) != path or path.startswith(".."):
-                raise _outside(path, f"a plain path below {root}")
-        if not os.path.isabs(root) or re.search(r"\s", root):
-            raise _outside(root, "an absolute path without white space")
-        return Desired(
-            str(raw["name"]),
-            str(raw["product"]),
-            str(raw["program"]),
-            root,
-            config,
-            {str(entry["path"]): str(entry["target"]) for entry in raw["links"]},
-            tuple(Probe.of(entry) for entry in raw["probes"]),
-            int(raw["keep_releases"]),
-            str(raw.get("service") or Daemon.kind),
-        )
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all that the running process must have loaded."""
-        content = {path: files.sha256(data) for path, data in self.config.items()}
-        whole = {"product": self.product, "files": content, "links": dict(self.links)}
-        return files.sha256(json.dumps(whole, sort_keys=True).encode())
-
-    @property
-    def listens(self) -> tuple[tuple[str, int], ...]:
-        return tuple((entry.address, entry.port) for entry in self.probes)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What the last successful transaction left, and who served it then.
-
-    ``start`` says what the process was started from; ``links`` are those of the service.
-    """
-
-    digest: str
-    paths: tuple[str, ...]
-    probes: tuple[Probe, ...]
-    generation: Generation
-    start: str = ""
-    links: tuple[str, ...] = ()
-
-    @staticmethod
-    def parse(data: bytes | None) -> Applied | None:
-        """From the record's bytes; a missing or unreadable record means "not known"."""
-        try:
-            raw = json.loads(data or b"")
-            return Applied(
-                raw["digest"],
-                tuple(raw["paths"]),
-                tuple(Probe.of(entry) for entry in raw["probes"]),
-                Generation(raw["master"], tuple(raw["workers"])),
-                str(raw.get("start") or ""),
-                tuple(raw.get("links") or ()),
-            )
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    def encode(self) -> bytes:
-        record = {
-            "digest": self.digest,
-            "paths": list(self.paths),
-            "probes": [entry.as_json() for entry in self.probes],
-            "master": self.generation.master,
-            "workers": list(self.generation.workers),
-            "start": self.start,
-            "links": list(self.links),
-        }
-        return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -143,16 +52,20 @@ class Transaction:
         self._desired = desired
         self._root = desired.root
         self._daemon = _manager(desired)
-        self._config = {**desired.config, **self._daemon.own_files}
+        # Of a stopped gateway nothing stays: a boot starts what it finds.
+        own = {} if desired.stopped else dict(self._daemon.own_files)
+        own_links: dict[str, str | None] = dict(self._daemon.own_links)
+        self._config = {**desired.config, **own}
         self._previous = Applied.parse(files.read(self._path(APPLIED)))
         self._links: dict[str, str | None] = {
             # Those of a service that is not wanted any more have to go.
             **dict.fromkeys(self._previous.links if self._previous else ()),
             **desired.links,
-            **self._daemon.own_links,
+            **(dict.fromkeys(own_links) if desired.stopped else own_links),
         }
         self._activated = False
         self._restarted = False
+        self._withdraws = False
         self.steps: list[str] = []
 
     # -- comparing ---------------------------------------------------------------------
@@ -160,6 +73,7 @@ class Transaction:
     def compare(self) -> Difference:
         """Everything that differs from what is desired. Reads only."""
         self._daemon.require_usable()
+        self._refuse_compromised()
         for folder in {*self._daemon.directories, *map(os.path.dirname, self._desired.config)}:
             files.require_own(self._root, *folder.split("/"))
         write = tuple(path for path in sorted(self._config) if self._differs(path))
@@ -172,6 +86,12 @@ class Transaction:
         reasons += [self._link_reason(path) for path in links]
         reasons += self._reasons_of_the_process()
         return Difference(write, remove, links, tuple(reasons), self._diff(write, remove, links))
+
+    def _refuse_compromised(self) -> None:
+        for path, target in self._desired.links.items():
+            listed = compromised.of_link(path, target)
+            if listed is not None:
+                raise compromised.refusal(path, listed, f"a link to {target}")
 
     def _link_reason(self, path: str) -> str:
         target = self._links[path]
@@ -190,6 +110,9 @@ class Transaction:
         if interrupted is not None:
             before = Applied.parse(interrupted.previous(APPLIED))
             known.update(interrupted.files, before.paths if before else ())
+        if self._desired.stopped:
+            # Without a record, too, nothing may be left that could be started.
+            known.update(self._daemon.own_files, [adapter_of(self._desired.product).config_file])
         return sorted(known - {APPLIED})
 
     def _superfluous(self, path: str) -> bool:
@@ -198,6 +121,8 @@ class Transaction:
     def _reasons_of_the_process(self) -> list[str]:
         if Undo.load(self._root) is not None:
             return ["an earlier run was interrupted"]
+        if self._desired.stopped:
+            return self._reasons_while_stopped()
         serving = self._daemon.generation()
         if serving is None:
             return ["the gateway is not running"]
@@ -208,7 +133,21 @@ class Transaction:
             found.append("the gateway was restarted or reloaded by somebody else")
         elif self._previous.start != self._start_digest:
             found.append("the running gateway was started in another way")
+        return found + self._open_ports()
+
+    def _reasons_while_stopped(self) -> list[str]:
+        found = ["the gateway still runs"] if self._daemon.master() is not None else []
+        found += self._open_ports()
+        if self._previous is None or self._previous.digest != self._desired.digest:
+            found.append("the gateway is not recorded as out of service")
         return found
+
+    def _open_ports(self) -> list[str]:
+        return [
+            f"{entry.name} still listens"
+            for entry in self._desired.closed
+            if self._daemon.still_listens(entry.address, entry.port)
+        ]
 
     @property
     def _start_digest(self) -> str:
@@ -234,8 +173,10 @@ class Transaction:
 
     def apply(self, difference: Difference) -> None:
         """Carry the change out, or leave everything as it was and raise HostError."""
-        self._daemon.require_program()
-        self._daemon.require_ports(self._desired.listens)
+        if not self._desired.stopped:
+            self._daemon.require_program()
+            self._daemon.require_ports(self._desired.listens)
+        self._withdraws = self.serves_compromised() is not None
         interrupted = Undo.load(self._root)
         undo = interrupted or Undo(self._root)
         # A run that was killed may have put its half of the change into service.
@@ -272,19 +213,35 @@ class Transaction:
         self._step("switch links")
         for path in difference.links:
             self._switch(path, self._links[path])
-        self._step("test")
-        self._daemon.test()
-        self._activate(self._needs_start(difference, before))
+        if self._desired.stopped:
+            self._stop()
+        else:
+            self._step("test")
+            self._daemon.test()
+            self._activate(self._needs_start(difference, before))
         self._step("probe")
         probe.require(self._desired.probes)
+        probe.require_closed(self._desired.closed, self._daemon.still_listens)
         self._step("record")
         self._record(
             digest=self._desired.digest,
             paths=tuple(sorted(self._config)),
             probes=self._desired.probes,
             start=self._start_digest,
-            links=tuple(sorted(self._daemon.own_links)),
+            links=() if self._desired.stopped else tuple(sorted(self._daemon.own_links)),
+            uses=tuple(sorted(self._desired.links)),
+            closed=self._desired.closed,
+            gateway=self._desired.identity,
         )
+
+    def _stop(self) -> None:
+        """Nothing is served any more, and no session outlives it."""
+        self._step("stop")
+        self._activated = True
+        self._daemon.cut()
+        ends = [(entry.address, entry.port) for entry in self._desired.closed]
+        self._daemon.end_orphans(ends)
+        self._daemon.forget()
 
     @staticmethod
     def _switch(path: str, target: str | None) -> None:
@@ -317,6 +274,10 @@ class Transaction:
         if running and not needs_start:
             self._step("reload")
             self._daemon.reload()
+            if self._withdraws:
+                # New sessions are made without the key; those there are end here.
+                self._step("drain")
+                self._daemon.drain(float(self._desired.drain_seconds))
             return
         self._step("restart" if running else "start")
         self._start()
@@ -328,7 +289,7 @@ class Transaction:
         self._daemon.start()
 
     def _record(self, **fields: Any) -> None:
-        generation = self._daemon.generation()
+        generation = Generation("", ()) if self._desired.stopped else self._daemon.generation()
         if generation is None:
             raise HostError(
                 "the gateway ended right after it was probed",
@@ -346,6 +307,9 @@ class Transaction:
     def _roll_back(self, undo: Undo, cause: Exception) -> None:
         """Previous bytes back into place and service; always raises."""
         failed = self.steps[-1]
+        if self.serves_compromised() is not None:
+            # The undo record stays: whoever stops the gateway, or runs next, goes on from it.
+            raise _not_taken_back(self._desired.name, failed, cause) from None
         self._step("roll back")
         try:
             previous = Applied.parse(undo.previous(APPLIED))
@@ -379,7 +343,16 @@ class Transaction:
                 probes=previous.probes,
                 start=previous.start,
                 links=previous.links,
+                uses=previous.uses,
+                closed=previous.closed,
+                gateway=previous.gateway,
             )
+
+    def serves_compromised(self) -> compromised.Listed | None:
+        """The listed key that is, or by going back would be, in service."""
+        config_file = adapter_of(self._desired.product).config_file
+        recorded = self._previous.uses if self._previous else ()
+        return withdrawal.serves(self._root, config_file, recorded)
 
     # -- cleaning ----------------------------------------------------------------------
 
@@ -408,10 +381,33 @@ def run(desired: Desired, *, check: bool) -> dict[str, Any]:
         return _result(desired, Transaction(desired).compare(), [])
     with files.HostLock(os.path.join(os.path.dirname(desired.root), ".lock")):
         transaction = Transaction(desired)
-        difference = transaction.compare()
-        if difference.reasons:
-            transaction.apply(difference)
-        return _result(desired, difference, transaction.steps)
+        try:
+            difference = transaction.compare()
+            if difference.reasons:
+                transaction.apply(difference)
+        except HostError as exc:
+            if desired.stopped or transaction.serves_compromised() is None:
+                raise
+            failure = _stopped_instead(desired, exc)
+        else:
+            return _result(desired, difference, transaction.steps)
+    raise failure
+
+
+def _stopped_instead(desired: Desired, cause: HostError) -> HostError:
+    """Stop the gateway that would go on with a compromised key; the error to raise."""
+    try:
+        stopping = Transaction(desired.as_stopped())
+        stopping.apply(stopping.compare())
+    except Exception as exc:
+        with contextlib.suppress(Exception):
+            _manager(desired).cut()
+        return _stuck(desired.name, "stop", cause, exc)
+    return _wrapped(
+        cause,
+        f"{desired.name}: the gateway is stopped, since what was in service before has a "
+        "compromised key",
+    )
 
 
 def _manager(desired: Desired) -> Daemon:
@@ -468,6 +464,14 @@ def _stuck(name: str, step: str, cause: Exception, second: Exception) -> HostErr
     return error
 
 
+def _not_taken_back(name: str, step: str, cause: Exception) -> HostError:
+    return _wrapped(
+        cause,
+        f"{name}: the step '{step}' failed, and the previous configuration was not put back: its "
+        "key is compromised",
+    )
+
+
 def _wrapped(cause: Exception, message: str) -> HostError:
     if isinstance(cause, HostError):
         fields = cause.as_result()
@@ -482,15 +486,4 @@ def _wrapped(cause: Exception, message: str) -> HostError:
         expected="no fault",
         where=str(where or ""),
         next_step="correct the fault above and run again",
-    )
-
-
-def _outside(path: str, expected: str) -> HostError:
-    return HostError(
-        "a path of the gateway model is not acceptable",
-        rule="GATEWAY-PATH",
-        found=path,
-        expected=expected,
-        where="gateway root and files",
-        next_step="correct gateway_root or the model",
     )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a gateway serves, or could go back to, a key that is on the host's list.
+
+Read from the configuration that is there and from the one an open transaction would restore, and
+from where their links lead and led: a record may be missing, a configuration names what it loads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from . import compromised, files
+from .compromised import Listed
+from .errors import HostError
+from .undo import Undo
+
+_USED = re.compile(rb"(/[^\s\"';{}]*/current)/")
+
+
+def links_in(text: bytes) -> set[str]:
+    """The links to releases and CRL sets that a configuration loads files through."""
+    return {os.fsdecode(path) for path in _USED.findall(text)}
+
+
+def serves(root: str, config_file: str, recorded: Iterable[str] = ()) -> Listed | None:
+    """The compromised key that the gateway at ``root`` may have in service; None without one.
+
+    ``recorded`` are links that its record names besides those of the configuration.
+    """
+    links = {*recorded, *links_in(files.read(os.path.join(root, config_file)) or b"")}
+    undo = _open_transaction(root)
+    if undo is not None:
+        links |= {*undo.links, *links_in(_before(undo, config_file))}
+    for link in sorted(links):
+        targets = {files.link_target(link), undo.links.get(link) if undo else None}
+        for target in sorted(target for target in targets if target):
+            listed = compromised.of_link(link, target)
+            if listed is not None:
+                return listed
+    return None
+
+
+def _open_transaction(root: str) -> Undo | None:
+    try:
+        return Undo.load(root)
+    except HostError:
+        return None  # damaged: what is on disk still tells
+
+
+def _before(undo: Undo, path: str) -> bytes:
+    try:
+        return undo.previous(path) or b""
+    except HostError:
+        return b""
