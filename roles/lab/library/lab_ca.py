@@ -14,7 +14,7 @@ description:
   - Each peer has a key and a certificate from one of them in a directory of its own. An expired
     peer's certificate has really ended, a revoked peer's is really in the CRL.
   - Publishes revocations a second time with a critical issuingDistributionPoint, as public CAs do,
-    and with their reasons, where M(lab_revoke) was told some.
+    and with their reasons, where C(lab_revoke) was told some.
   - Keeps what still is what it is meant to be. A CRL is signed anew only after a revocation, or
     when it is about to end.
   - All of it in one call, because a module run costs more than everything it does here.
@@ -160,7 +160,7 @@ options:
         choices: [good, expired, revoked]
         default: good
   ledger:
-    description: File in which M(lab_revoke) keeps revocations with their reasons.
+    description: File in which C(lab_revoke) keeps revocations with their reasons.
     type: path
     required: true
   published:

@@ -70,7 +70,7 @@ options:
     type: path
     required: true
   published:
-    description: Lists to publish, as M(lab_ca) has them. Those of other CAs are left alone.
+    description: Lists to publish, as C(lab_ca) has them. Those of other CAs are left alone.
     type: list
     elements: dict
     default: []
