@@ -90,6 +90,12 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = {"changed": False, "releases": []}
         if bundles:
             result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+        # What the host refuses is as if it had not been accepted: an older one may stand in.
+        while by_host := _refused_by_host(result, accepted):
+            refused += by_host
+            bundles = list(newest(accepted).values())
+            again = self._on_host("inspect", arguments, bundles, {}, task_vars) if bundles else {}
+            result = again or {"changed": False, "releases": []}
         choices = _chosen(mine, accepted, refused, result) if not result.get("failed") else []
         if any(choice.waits for choice in choices):
             # What stays in service is healed as ever; what waits is not put there.
@@ -97,6 +103,7 @@ class ActionModule(ActionBase):
             result = self._on_host("inspect", arguments, bundles, {}, task_vars)
         if not result.get("failed") and result.get("changed") and not self._task.check_mode:
             result = self._present(inputs, arguments, bundles, result, task_vars)
+            refused += _refused_by_host(result, accepted)  # listed by another run meanwhile
         early = [choice for choice in choices if choice.early]
         if not result.get("failed") and not self._task.check_mode:
             _record(inputs, early)
@@ -173,6 +180,17 @@ def judged(
         for refusal in outcome.refused
     ]
     return dict(outcome.accepted), refused
+
+
+def _refused_by_host(
+    result: dict[str, Any], accepted: dict[acceptance.Key, Bundle]
+) -> list[dict[str, Any]]:
+    """What the host would not stage, taken out of ``accepted``; empty when it refused nothing."""
+    found = []
+    for one in result.get("refused", ()) if not result.get("failed") else ():
+        if accepted.pop((str(one["certificate"]), int(one["version"])), None) is not None:
+            found.append({name: one[name] for name in ("certificate", "version", "error", "text")})
+    return found
 
 
 def newest(accepted: dict[acceptance.Key, Bundle]) -> dict[str, Bundle]:

@@ -26,11 +26,13 @@ def models(
     places: Mapping[str, str],
     releases: Any = (),
     crl_sets: Any = (),
+    out_of_service: Any = (),
 ) -> list[dict[str, Any]]:
     """The models of this host's gateways, each with what :func:`gateway.deployment` adds.
 
     ``declared``: organisations, certificates, trust. ``host``: name, groups. ``places``:
     policy_dir and base_dir here, release_root, crl_cache_root and gateway_root there.
+    ``out_of_service``: entries whose key is compromised.
     """
     from pki import gateway
     from pki.errors import PkiError
@@ -39,7 +41,7 @@ def models(
         built = gateway.build_all(gateways, _sources(declared, places))
         mine = {"all", str(host["name"]), *(str(group) for group in host["groups"])}
         return [
-            {**model, **gateway.deployment(model, releases, crl_sets)}
+            {**model, **gateway.deployment(model, releases, crl_sets, out_of_service)}
             for model in built
             if model["hosts"] in mine
         ]

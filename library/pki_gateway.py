@@ -16,6 +16,8 @@ description:
   - When any step fails, the previous files and links are put back byte for byte and into service.
   - A run that was killed leaves a record of the previous state; the next run does the change again.
   - A change that the running process cannot take over by a reload restarts it.
+  - A release whose key is on the host's list of compromised keys is never switched to, and never
+    gone back to. A change that fails where the state before had such a key stops the gateway.
   - A configuration that was edited, a gateway that is not running, and one that was reloaded by
     somebody else are found and put right.
 author:
@@ -116,6 +118,37 @@ options:
         description: SHA-256 of the leaf certificate that must be served, in hexadecimal.
         type: str
         default: ''
+  closed:
+    description:
+      - Listeners that are out of service. After the change nobody of this gateway may listen there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the listener, for messages.
+        type: str
+        required: true
+      address:
+        description: Its address.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        required: true
+  state:
+    description:
+      - V(stopped) is for a gateway whose listeners are all out of service. It is ended with every
+        session, nothing of its configuration or service stays, and C(applied.json) tells what is
+        out.
+    type: str
+    choices: [started, stopped]
+    default: started
+  drain_seconds:
+    description: How long sessions may outlive a reload that takes a compromised key out of service.
+    type: int
+    default: 60
   keep_releases:
     description: How many releases and CRL sets stay on the host, the one in service included.
     type: int
@@ -183,6 +216,7 @@ PROBE = {
     "server_name": {"type": "str", "default": ""},
     "certificate_sha256": {"type": "str", "default": ""},
 }
+CLOSED = {name: PROBE[name] for name in ("name", "address", "port")}
 SPEC = {
     "name": {"type": "str", "required": True},
     "product": {"type": "str", "required": True},
@@ -192,6 +226,9 @@ SPEC = {
     "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},
     "links": {"type": "list", "elements": "dict", "default": [], "options": LINK},
     "probes": {"type": "list", "elements": "dict", "default": [], "options": PROBE},
+    "closed": {"type": "list", "elements": "dict", "default": [], "options": CLOSED},
+    "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+    "drain_seconds": {"type": "int", "default": 60},
     "keep_releases": {"type": "int", "default": 3},
 }
 

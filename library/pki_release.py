@@ -18,6 +18,8 @@ description:
     wrapped for this host; the host checks what the token was made for, and unwraps.
   - Of a certificate with C(delivery=pull) the action makes no token; the host logs in with its own
     identity and reads the one version of the one key.
+  - The host refuses a release whose key is on its own list of compromised keys (rule
+    C(HOST-COMPROMISED)), whatever the controller says of it.
   - It does not put a release into service; the C(pki_gateway) module does.
   - It refuses to work while Ansible's debugging is on, because that prints or keeps what only the
     host may see.
@@ -230,7 +232,7 @@ early:
       directory: certificates/dip-nonprod/2
       text: "…"
 refused:
-  description: Certificates that are not delivered, and the whole reason.
+  description: Certificates that are not delivered, or that the host refuses, and the whole reason.
   returned: success
   type: list
   elements: dict
@@ -305,7 +307,8 @@ def handler(module):
     wrong = [f"{s.release.directory(root)}: {p}\n" for s in states for p in s.problems]
     return {
         "changed": bool(wrong),
-        "releases": [state.as_result(root) for state in states],
+        "releases": [state.as_result(root) for state in states if state.refused is None],
+        "refused": [state.as_refused() for state in states if state.refused is not None],
         "diff": {"before": "".join(wrong), "after": ""},
     }
 

@@ -262,13 +262,28 @@ def deployment(
     model: Mapping[str, Any],
     releases: Iterable[Mapping[str, Any]],
     crl_sets: Iterable[Mapping[str, Any]],
+    out_of_service: Collection[str] = (),
 ) -> dict[str, Any]:
     """Files, links and probes of a model, from what the two installs say is on the host.
 
     ``waits_for`` names what is not there yet; a gateway with an entry in it is not touched.
+
+    ``out_of_service`` are certificates whose keys are compromised. A listener of one that has no
+    release here, so no version with another key either, is left out of what comes back; so is then
+    one that waits, as the gateway must not be left as it is. ``closed`` are the listeners left out,
+    ``stopped`` says that none remains, ``out`` tells of each in a sentence.
     """
     by_certificate = {str(item["certificate"]): item for item in releases}
     by_trust = {str(item["trust"]): item for item in crl_sets}
+    out = {*out_of_service} - {*by_certificate}
+    both = [*model["ingress"], *model["egress"]]
+    withdraws = any(item["certificate"] in out for item in both)
+    left_out = {
+        item["name"]: why
+        for item in both
+        if withdraws and (why := _why_left_out(item, out, by_certificate, by_trust))
+    }
+    model = {**model, **_without(model, left_out)} if left_out else model
     waits = [
         f"an accepted certificate {name}"
         for name in model["certificates"]
@@ -289,7 +304,68 @@ def deployment(
         probes = [_probe("ingress", item, by_certificate) for item in model["ingress"]]
         probes += [_probe("egress", item, by_certificate) for item in model["egress"]]
     files = [{"path": path, "content": text} for path, text in model["trust_files"].items()]
-    return {"waits_for": waits, "files": files, "links": links, "probes": probes}
+    remaining = [*model["ingress"], *model["egress"]]
+    return {
+        **{name: model[name] for name in ("ingress", "egress", "certificates", "trusts")},
+        "waits_for": waits,
+        "files": files,
+        "links": links,
+        "probes": probes,
+        "closed": [_closed(item) for item in both if _is_closed(item, left_out, remaining)],
+        "stopped": not remaining,
+        "out": [
+            f"{model['name']}: {name} is out of service: {why}" for name, why in left_out.items()
+        ],
+    }
+
+
+def _why_left_out(
+    item: Mapping[str, Any],
+    out: Collection[str],
+    releases: Mapping[str, Any],
+    crl_sets: Mapping[str, Any],
+) -> str:
+    certificate, trust = str(item["certificate"]), str(item["trust"])
+    if certificate in out:
+        return f"the key of {certificate} is compromised, and no certificate with another is there"
+    if certificate not in releases:
+        return f"it waits for an accepted certificate {certificate}"
+    return "" if trust in crl_sets else f"it waits for CRLs of {trust}"
+
+
+def _without(model: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:
+    """What a model is without some of its listeners."""
+    ingress = [item for item in model["ingress"] if item["name"] not in left_out]
+    egress = [item for item in model["egress"] if item["name"] not in left_out]
+    trusts = sorted({item["trust"] for item in (*ingress, *egress)})
+    return {
+        "ingress": ingress,
+        "egress": egress,
+        "certificates": sorted({item["certificate"] for item in (*ingress, *egress)}),
+        "trusts": trusts,
+        "trust_files": {
+            path: text
+            for path, text in model["trust_files"].items()
+            if path in {f"trust/{trust}.pem" for trust in trusts}
+        },
+    }
+
+
+def _is_closed(
+    item: Mapping[str, Any],
+    left_out: Collection[str],
+    remaining: Sequence[Mapping[str, Any]],
+) -> bool:
+    """Whether nobody of the gateway listens there: not where another listener covers the port."""
+    wildcards = {"0.0.0.0", "::"}
+    return item["name"] in left_out and not any(
+        other["port"] == item["port"] and wildcards & {other["address"], item["address"]}
+        for other in remaining
+    )
+
+
+def _closed(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: item[name] for name in ("name", "address", "port")}
 
 
 def _probe(

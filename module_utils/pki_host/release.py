@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import files, openssl
+from . import compromised, files, openssl
 from . import key as host_key
 from .errors import HostError
 from .pull import Session
@@ -104,10 +104,21 @@ class State:
     needs_passphrase: bool = False
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    refused: HostError | None = None
 
     @property
     def right(self) -> bool:
         return not self.problems
+
+    def as_refused(self) -> dict[str, Any]:
+        """For the module's result: why it is not staged here, whoever asks."""
+        return {
+            "certificate": self.release.certificate,
+            "version": self.release.version,
+            "id": self.release.id,
+            "error": self.refused.as_result() if self.refused else {},
+            "text": str(self.refused or ""),
+        }
 
     def as_result(self, root: str) -> dict[str, Any]:
         """For the module's result: where the release is and what was wrong with it."""
@@ -127,10 +138,19 @@ class State:
 
 
 def inspect(root: str, release: Release) -> State:
-    """Compare the directory with the release: bytes, modes, and whose key it is."""
+    """Compare the directory with the release: bytes, modes, and whose key it is.
+
+    A release whose key is on the host's list is refused, and then nothing is compared.
+    """
     files.require_own(root, release.certificate, "releases", release.id)
     state = State(release)
     directory = release.directory(root)
+    leaf = release.contents["certificate.pem"].encode()
+    listed = compromised.of_certificate(compromised.read(root), leaf)
+    if listed is not None:
+        found = f"version {release.version}, which the controller wants to be staged"
+        state.refused = compromised.refusal(directory, listed, found)
+        return state
     for name in PUBLIC_NAMES:
         _inspect_public(state, os.path.join(directory, name), name)
     _inspect_key(state, os.path.join(directory, KEY))
@@ -156,6 +176,8 @@ def present(
     state = inspect(root, release)
     directory = release.directory(root)
     files.sweep(directory)
+    if state.refused is not None:
+        return state
     if state.needs_key:
         key = _delivered_key(root, release, vault, token, session)
         files.write(os.path.join(directory, KEY), key, files.PRIVATE)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from pki_host import crl_install, files, openssl, release
+from pki_host import compromised, crl_install, files, openssl, release
 from pki_host import key as host_key
 from pki_host.errors import HostError
 from pki_host.release import Release
@@ -263,3 +263,52 @@ def test_a_key_that_cannot_be_the_certificates_is_not_released(
         release.present(root, item, None, None)
     assert caught.value.rule == rule
     assert not Path(item.directory(root)).exists()
+
+
+# -- a key on the host's list of compromised keys ----------------------------------------------
+
+
+def listed(root: str) -> compromised.Listed:
+    """The release's key, on the host's list."""
+    digest = openssl.spki_sha256(openssl.public_key_of_certificate(PEM.encode()))
+    entry = compromised.Listed(digest, "dip", "2026-11-22T02:10:00Z")
+    compromised.add(root, [entry])
+    return entry
+
+
+def test_a_listed_key_is_not_staged_whoever_asks_and_what_is_there_is_left(root: str) -> None:
+    listed(root)
+    item = Release.of(raw())
+    (Path(item.directory(root)) / "chain.pem").unlink()
+    for state in (
+        release.inspect(root, item),
+        release.present(root, item, None, None),
+    ):
+        assert state.right
+        assert state.as_refused()["error"]["rule"] == "HOST-COMPROMISED"
+    assert not (Path(item.directory(root)) / "chain.pem").exists()
+
+
+def test_a_refused_staging_still_removes_what_a_killed_writer_left_of_the_key(root: str) -> None:
+    listed(root)
+    left = Path(Release.of(raw()).directory(root)) / ".new-0123"
+    files.write(str(left), b"half a key")
+    release.present(root, Release.of(raw()), None, None)
+    assert not left.exists()
+
+
+def test_a_list_that_cannot_be_read_stops_every_staging(root: str) -> None:
+    Path(compromised.path(root)).write_text("{}")
+    with pytest.raises(HostError) as caught:
+        release.inspect(root, Release.of(raw()))
+    assert caught.value.rule == "HOST-COMPROMISED-LIST"
+
+
+def test_the_digest_is_the_one_that_ledgers_name() -> None:
+    spki = pki_factory.key("leaf").public_key()
+    der = spki.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    told = openssl.spki_sha256(openssl.public_key_of_key(key_pem("leaf")))
+    assert told == hashlib.sha256(der).hexdigest()
+    assert openssl.spki_sha256(b"no key") == ""
