@@ -21,7 +21,14 @@ def retire(certificate: str) -> str:
 
 def compromised(certificate: str) -> str:
     """For a key that others know, or may know."""
-    return _typed("compromised", certificate)
+    return _typed("revoke", certificate, "cause=key_compromise", "\"by='...'\"")
+
+
+def revocation_step(certificate: str, version: int, cause: str, step: str) -> str:
+    """To record that a step of a revocation was done now."""
+    number = "NUMBER" if step == "incident" else "now"
+    given = f"-e version={version} -e cause={cause} -e {step}={number}"
+    return f"{_playbook('revoke', certificate)} {given}"
 
 
 def supply(certificate: str) -> str:

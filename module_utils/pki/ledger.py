@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from . import plain_files, policy_files
 from .errors import PkiError
 from .policy_load import Source, read
@@ -83,6 +85,31 @@ def _damaged(found: str, expected: str, where: str) -> PkiError:
         where=where,
         next_step="correct the file; nothing is judged without it, and nothing was changed",
     )
+
+
+def extended(text: str, spki_sha256: str, entry: Mapping[str, str]) -> str:
+    """The ledger beside the inventory with one more entry.
+
+    What is there stays as it is written, comments included, wherever an entry can be put below
+    it; else the list is written anew. ``text`` is empty for a file that is not there yet.
+    """
+    new: dict[str, Any] = {"spki_sha256": spki_sha256, **entry}
+    before: list[Any] = (yaml.safe_load(text) or {}).get(FOLDER, []) if text else []
+    wanted = {FOLDER: [*before, new]}
+    block = yaml.safe_dump([new], sort_keys=False, allow_unicode=True, width=1000)
+    base = text if text.endswith("\n") else f"{text}\n"
+    for indent in ("  ", "") if text else ():
+        longer = base + "".join(f"{indent}{line}\n" for line in block.splitlines())
+        if _value(longer) == wanted:
+            return longer
+    return "---\n" + yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 # --- in Vault ---------------------------------------------------------------------------------

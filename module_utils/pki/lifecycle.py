@@ -161,6 +161,20 @@ class Retired:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """What a person prepared to have a certificate revoked, and when that was done.
+
+    ``cause`` is what happened; ``final`` when no certificate is to follow. ``revoked`` is when it
+    was seen to be, by a person or in a CRL; that and ``submitted`` are None until then.
+    """
+
+    cause: str
+    final: bool
+    submitted: datetime | None = None
+    revoked: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """What is known of one key version from the files beside the inventory.
 
@@ -177,6 +191,7 @@ class Version:
     asked: Asked | None = None
     retired: Retired | None = None
     compromised: str = ""
+    revocation: Revocation | None = None
 
     @property
     def settled(self) -> bool:
@@ -214,6 +229,15 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A rule for which no key and no request is made: its id, what is amiss, what settles it."""
+
+    rule: str
+    sentence: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """What the inventory declares of one certificate.
 
@@ -226,6 +250,7 @@ class Wanted:
     hosts: str
     store: str = "transit"
     renewal: Renewal = field(default_factory=Renewal)
+    held_by: tuple[Hold, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,18 +259,8 @@ class Limits:
 
     Attributes:
         renewal_window: before a certificate's end, when the entry says nothing else.
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A rule for which no key and no request is made: its id, what is amiss, what settles it."""
-
-    rule: str
-    sentence: str
-    next_step: str
-
-
         deploy_margin: what the one in service must still last when a deployment window opens.
     """
 
     renewal_window: timedelta
     deploy_margin: timedelta = timedelta(0)
-    held_by: tuple[Hold, ...] = ()

@@ -224,6 +224,11 @@ def _grouped(parsed: Parsed, wanted: Callable[[str], bool]) -> dict[str, str]:
     return values
 
 
+def folded(text: str) -> str:
+    """A person's name or address as it is compared: without case and outer or double blanks."""
+    return " ".join(text.split()).casefold()
+
+
 def printable(text: str, limit: int = 200) -> str:
     """``text`` made safe for a terminal, a log and a template engine.
 

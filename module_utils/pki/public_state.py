@@ -5,7 +5,8 @@
 then ``reply.*`` from a person, then ``certificate.pem chain.pem accepted.yml`` from us, or
 ``outcome.yml`` for a request that was rejected or withdrawn. ``asked.yml`` is a person's word
 for a request that no run makes by itself, and may be there alone. ``retired.yml`` says that an
-old version was withdrawn, ``revocation.txt`` beside it what a person does about its certificate.
+old version was withdrawn, ``revocation.txt`` beside it what a person does about its certificate;
+``revocation.yml`` is the record of such a revocation, prepared or done.
 This file is the edge that reads and writes them; it judges nothing.
 """
 
@@ -17,13 +18,17 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import plain_files, records
+from . import plain_files, records, revocation_record
 from .errors import PkiError
 from .lifecycle import Accepted, Asked, Intent, Requested, Retired, Version
+from .record_fields import field as _field
+from .record_fields import iso as iso
+from .record_fields import moment as _moment
+from .record_fields import unusable as _unusable
 from .records import dump as dump
 
 SCHEMA = 1
@@ -51,6 +56,7 @@ class VersionFiles:
     outcome_record: Mapping[str, Any] | None
     asked_record: Mapping[str, Any] | None = None
     retired_record: Mapping[str, Any] | None = None
+    revocation_record: Mapping[str, Any] | None = None
 
     @property
     def only_asked(self) -> bool:
@@ -182,6 +188,7 @@ def _read_version(path: Path) -> VersionFiles:
         outcome_record=_record(path / "outcome.yml"),
         asked_record=_record(path / "asked.yml"),
         retired_record=_record(path / "retired.yml"),
+        revocation_record=_record(path / revocation_record.FILE),
     )
 
 
@@ -208,20 +215,9 @@ def _record(path: Path) -> Mapping[str, Any] | None:
     return value
 
 
-def _unusable(path: Path, found: str, expected: str) -> PkiError:
-    return PkiError(
-        f"{path.name} cannot be used",
-        rule="STATE-FILE",
-        found=found,
-        expected=expected,
-        where=str(path),
-        next_step="restore the file from git; nothing was changed",
-    )
-
-
 def observed_version(files: VersionFiles, revoked_at: datetime | None = None) -> Version:
     """One directory as the plan sees it; ``revoked_at`` is what the CA's CRL says of it."""
-    outcome = files.outcome_record
+    outcome, told = files.outcome_record, recorded_revocation(files)
     return Version(
         number=files.number,
         requested=_requested(files),
@@ -231,7 +227,16 @@ def observed_version(files: VersionFiles, revoked_at: datetime | None = None) ->
         outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
         asked=_asked(files),
         retired=_retired(files),
+        revocation=told.as_lifecycle() if told else None,
     )
+
+
+def recorded_revocation(files: VersionFiles) -> revocation_record.Recorded | None:
+    """What ``revocation.yml`` says; None where there is none."""
+    if files.revocation_record is None:
+        return None
+    path = files.path / revocation_record.FILE
+    return revocation_record.read(files.revocation_record, path, files.number)
 
 
 def _requested(files: VersionFiles) -> Requested | None:
@@ -335,28 +340,6 @@ def _outcome(files: VersionFiles) -> str:
     if value not in OUTCOMES:
         raise _unusable(path, value, " or ".join(OUTCOMES))
     return value
-
-
-def _field(record: Any, key: str, path: Path) -> Any:
-    if not isinstance(record, Mapping) or key not in record:
-        raise _unusable(path, f"no {key}", f"a record with {key}")
-    return record[key]
-
-
-def _moment(record: Mapping[str, Any], key: str, path: Path) -> datetime:
-    value = _field(record, key, path)
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    try:
-        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError as exc:
-        raise _unusable(path, f"{key}: {value}", "a date in ISO 8601") from exc
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def iso(moment: datetime) -> str:
-    """A moment as every record of ours writes it: UTC, whole seconds, ``Z``."""
-    return moment.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def differing(directory: Path, wanted: Mapping[str, bytes]) -> Iterable[str]:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import commands, key_place, outcomes, public_state, revocation_text
+from cryptography import x509
+
+from . import commands, key_place, outcomes, public_state, revocation_cause, revocation_text
+from .certs import DECODE_ERRORS
 from .errors import PkiError
 from .inventory import Certificate
 from .key_place import KeyPlace
@@ -181,8 +184,9 @@ class Retirement:
         before, after = one.files.retired_record, self._record(one)
         if before is None or dict(before) != after:
             contents[FILE] = public_state.dump(after)
-        # Written once: the text is a person's to work with afterwards.
-        if before is not None:
+        # Written once: the text is a person's to work with afterwards, and a revocation that was
+        # prepared on its own has its own.
+        if before is not None or one.files.revocation_record is not None:
             contents.pop(revocation_text.FILE, None)
         return contents
 
@@ -230,13 +234,16 @@ class Retirement:
         revoked = self.case.plan.versions.get(one.files.number) is State.REVOKED
         if revoked or seen.accepted.not_after < self.case.now:
             return None
-        return revocation_text.text(
-            self.case.certificate,
-            self.case.policy,
-            one.files.number,
-            one.files.certificate,
-            revocation_text.superseded(self.keep),
-        )
+        certificate, number = self.case.certificate, one.files.number
+        try:
+            leaf = x509.load_pem_x509_certificate(one.files.certificate)
+        except DECODE_ERRORS:
+            return None
+        told = revocation_text.identity(certificate, number, leaf)
+        cause = revocation_cause.CAUSES["superseded"]
+        why = revocation_text.superseded(self.keep)
+        order = revocation_text.order(certificate, self.case.policy, cause, why)
+        return None if told is None else revocation_text.text(told, order)
 
 
 def decide(case: Case, wish: Wish) -> Retirement:

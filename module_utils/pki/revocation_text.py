@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person needs to have a certificate revoked: ``revocation.txt`` beside it.
 
-Determined by certificate, entry and policy alone. Nothing is revoked by this software: only the
-portal's people can (6.1.3), and what is revoked cannot be reclaimed.
+Pure. Determined by the certificate and what is told of it. Nothing is revoked by this software:
+only the portal's people can (6.1.3), and what is revoked cannot be reclaimed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from . import certs, names
+from . import certs, commands, names, revocation_cause
 from .certs import DECODE_ERRORS
 from .inventory import Certificate
 from .policy import Policy
 
 FILE = "revocation.txt"
+LONGEST_NAME = 300
 
 _HEAD = """\
 Revocation of {name}, version {version}
@@ -26,6 +27,7 @@ Why    {why}
 Who    {who}
 Where  {where}
 
+     common name          {common_name}
      subject              {subject}
      serial number        {serial}
      issuer               {issuer}
@@ -36,88 +38,156 @@ Where  {where}
 """
 _PORTAL = """\
 1. Sign in as a Certificate Admin of {organisation}.
-2. Find the certificate by its serial number and compare what the portal shows with the values
-   above; stop if one differs.
-3. Ask for its revocation with the reason above. A revoked certificate cannot be reclaimed.
-{more}"""
+2. Find the certificate by its serial number, among the organisation's certificates, and compare
+   what the portal shows with the values above; stop if one differs.
+3. Choose Revoke with the reason above. A revoked certificate cannot be reclaimed, and the
+   organisation's quota is one less (6.1.3).
+"""
+_MANAGER = """\
+1. Write to {contact}: only the DIP Manager revokes for this reason (Table 5); nothing is
+   submitted in the portal. Give serial number, issuer and reason as above.
+2. A revoked certificate cannot be reclaimed, and the organisation's quota is one less (6.1.3).
+3. Have the DIP Manager confirm it in writing.
+"""
 _ISSUER = """\
 1. Ask whoever issued it to revoke it, naming serial number and reason.
-{more}"""
-_AFTER = """\
-{number}. Nothing is to be committed: once a CRL lists it, every run shows it as revoked.
 """
-_INCIDENT = """\
-{number}. Raise a major security incident with the DIP Manager as soon as possible (3.6.1), and tell
-   the certificate authority at once (5.6.2, 5.7.2): serial number, and when it was noticed.
+_TELL = """\
+{number}. Raise the major security incident with the DIP Manager (incident.txt) and tell the
+   certificate authority (authority.txt); do not wait for one before the other.
+"""
+_AFTER = """\
+{number}. Record when that was, and commit it:
+     {submitted}
+   and, once the portal or a CRL says that it is revoked:
+     {revoked}
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a certificate is to be revoked.
+class Identity:
+    """A certificate as people compare it; ``digest`` is the SHA-256 of all of it."""
+
+    name: str
+    version: int
+    organisation: str
+    common_name: str
+    subject: str
+    serial: str
+    issuer: str
+    until: str
+    digest: str
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """Its fields for a text, without what steers a terminal."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "organisation": names.printable(self.organisation, LONGEST_NAME),
+            "common_name": names.printable(self.common_name, LONGEST_NAME),
+            "subject": names.printable(self.subject, LONGEST_NAME),
+            "serial": self.serial,
+            "issuer": names.printable(self.issuer, LONGEST_NAME),
+            "until": self.until,
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for.
 
     Attributes:
-        reason: the portal's reason, as the policy names it (Table 5).
-        shown: the same for a person.
-        code: the CRL reason code of RFC 5280, 5.3.1, where the policy names none.
+        cause, code: what happened, and the CRL reason code that is to be recorded.
         why: a sentence.
-        incident: whether somebody has to be told at once.
+        who: who asks for it.
+        contact: the address of the DIP Manager's side; empty where there is no portal.
+        manager: whether only the DIP Manager may revoke for it.
     """
 
-    reason: str
-    shown: str
+    cause: revocation_cause.Cause
     code: int
     why: str
-    incident: bool = False
+    who: str
+    contact: str
+    manager: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The portal's reason and the CRL's code."""
+        return f"{self.cause.shown} (CRL reason code {self.code})"
 
 
-def superseded(by: int) -> Cause:
-    """Another version took its place and is in service everywhere."""
-    why = f"version {by} took its place and is in service"
-    return Cause("certificate_superseded", "certificate superseded", 4, why)
-
-
-def key_compromise(reason: str) -> Cause:
-    """Its key is, or may be, known to others; ``reason`` is a person's word."""
-    return Cause("key_compromise", "key compromise", 1, f"its key is compromised: {reason}", True)
-
-
-def text(
-    certificate: Certificate, policy: Policy, version: int, pem: bytes, cause: Cause
-) -> bytes | None:
-    """``revocation.txt``; None for a kept certificate that cannot be read."""
+def identity(certificate: Certificate, version: int, leaf: x509.Certificate) -> Identity | None:
+    """A certificate as it is told of; None for one that cannot be read."""
     try:
-        leaf = x509.load_pem_x509_certificate(pem)
-        until = certs.stamp(leaf.not_valid_after_utc)
-        shown = (certs.subject_of(leaf), certs.issuer_of(leaf), f"{leaf.serial_number:x}")
-        digest = certs.sha256(leaf)
+        common_name = names.common_names(leaf.subject)
+        return Identity(
+            name=certificate.name,
+            version=version,
+            organisation=certificate.subject.get("O", "none"),
+            common_name=common_name,
+            subject=certs.subject_of(leaf),
+            serial=f"{leaf.serial_number:x}",
+            issuer=certs.issuer_of(leaf),
+            until=certs.stamp(leaf.not_valid_after_utc),
+            digest=certs.sha256(leaf),
+        )
     except DECODE_ERRORS:
         return None
-    reasons = policy.parameters.get("revocation_reasons")
-    portal = reasons is not None
-    code = reasons.value[cause.reason] if reasons is not None else cause.code
+
+
+def order(
+    certificate: Certificate, policy: Policy, cause: revocation_cause.Cause, why: str
+) -> Order:
+    """What is asked for by whoever of the roster may, when nobody is named."""
     admins = " or ".join(person.name for person in certificate.organisation.certificate_admins)
-    title = f"Revocation of {certificate.name}, version {version}"
-    common = {
-        "name": certificate.name,
-        "version": version,
-        "rule": "=" * len(title),
-        "why": names.printable(cause.why, 600),
-        "who": f"{admins} (Certificate Admin)" if portal else "whoever asked for the certificate",
-        "where": "the DIP portal, certificate revocation (6.1.3)" if portal else "its issuer",
-        "subject": names.printable(shown[0], 300),
-        "organisation": certificate.subject.get("O", "none"),
-        "serial": shown[2],
-        "issuer": names.printable(shown[1], 300),
-        "until": until,
-        "digest": digest,
-        "reason": f"{cause.shown} (CRL reason code {code})",
-    }
-    steps = _PORTAL if portal else _ISSUER
-    number = 4 if portal else 2
-    more = ""
-    if cause.incident and portal:
-        more += _INCIDENT.format(number=number)
+    portal = revocation_cause.through_portal(policy)
+    return Order(
+        cause=cause,
+        code=revocation_cause.code(cause, policy),
+        why=why,
+        who=f"{admins} (Certificate Admin)" if portal else "whoever asked for the certificate",
+        contact=revocation_cause.contact(policy),
+        manager=revocation_cause.of_manager(cause, policy),
+    )
+
+
+def superseded(by: int) -> str:
+    """Why a version is not needed any more."""
+    return f"version {by} took its place and is in service"
+
+
+def text(what: Identity, wanted: Order) -> bytes:
+    """``revocation.txt``."""
+    title = f"Revocation of {what.name}, version {what.version}"
+    body = _HEAD + _steps(wanted)
+    number = body.count("\n1. ") + body.count("\n2. ") + body.count("\n3. ") + 1
+    if wanted.cause.incident:
+        body += _TELL.replace("{number}", str(number))
         number += 1
-    more += _AFTER.format(number=number)
-    return (_HEAD + steps).format(**common, more=more).encode()
+    body += _AFTER.replace("{number}", str(number))
+    return body.format(
+        **what.values,
+        rule="=" * len(title),
+        why=names.printable(wanted.why, 700),
+        who=names.printable(wanted.who, 700),
+        where=_where(wanted),
+        contact=wanted.contact,
+        reason=wanted.reason,
+        submitted=commands.revocation_step(what.name, what.version, wanted.cause.name, "submitted"),
+        revoked=commands.revocation_step(what.name, what.version, wanted.cause.name, "revoked"),
+    ).encode()
+
+
+def _steps(wanted: Order) -> str:
+    if wanted.manager:
+        return _MANAGER
+    return _PORTAL if wanted.contact else _ISSUER
+
+
+def _where(wanted: Order) -> str:
+    if wanted.manager:
+        return "a letter to the DIP Manager (Table 5)"
+    return "the DIP portal, certificate revocation (6.1.3)" if wanted.contact else "its issuer"

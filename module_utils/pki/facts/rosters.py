@@ -9,6 +9,7 @@ from typing import Any
 from .. import days
 from ..documents import Collected, Declaration, Document
 from ..inventory import Certificate, Organisation, Person
+from ..names import folded as _folded
 from . import committed
 from .scene import Collector, Scene
 
@@ -69,6 +70,7 @@ def _person(scene: Scene, entries: list[Person], named: Mapping[str, list[str]])
         "email": first.email,
         "roles": sorted({entry.role for entry in entries}),
         "permanent": any(entry.permanent for entry in entries),
+        "employer": next((entry.employer for entry in entries if entry.employer), ""),
         "left": left,
         "present": days.since(left, today) == days.NEVER,
         "named_in": named.get(_folded(first.name), []),
@@ -98,11 +100,6 @@ def _named(scene: Scene, held: list[Certificate]) -> dict[str, list[str]]:
             for name in committed.submitters(version):
                 found.setdefault(_folded(name), []).append(version.label)
     return found
-
-
-def _folded(text: str) -> str:
-    """A name or address as it is compared: without case and outer or double blanks."""
-    return " ".join(text.split()).casefold()
 
 
 COLLECTOR = Collector(
