@@ -179,6 +179,23 @@ compromised:
   description: What Vault's ledger says of compromised keys, by the SHA-256 of the public key.
   returned: success
   type: dict
+compromised_keys:
+  description:
+    - Every key that a ledger names, for the hosts' own list. The entry is V(ledger) for a key of no
+      certificate of the inventory.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - certificate: dip-nonprod
+      spki_sha256: ["…"]
+out_of_service:
+  description:
+    - Entries whose newest accepted certificate has a compromised key. Gateways leave their
+      listeners out wherever no version with another key is deployed.
+  returned: success
+  type: list
+  elements: str
 """
 
 import os
@@ -191,6 +208,7 @@ from ansible.module_utils.pki import (
     inventory,
     keystores,
     ledger,
+    out_of_service,
     outcomes,
     probe,
     report,
@@ -255,6 +273,7 @@ def handler(module):
     seen, deploy_now = probe.serials(module.params["endpoints"]), module.params["deploy_now"]
     plans = gather.plans(inputs, keys, seen, asked, deploy_now.strip())
     told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
+    entry_of = {name: one.entry for name, one in inputs.declared.certificates.items()}
     document = report.status(plans, inputs.now, module.params["refused"])
     if module.params["status_file"] and not module.check_mode:
         report.write(module.params["status_file"], document)
@@ -265,6 +284,8 @@ def handler(module):
         "table": report.table(document),
         "status": document,
         "compromised": compromised,
+        "compromised_keys": out_of_service.keys(plans, entry_of, inputs.compromised),
+        "out_of_service": out_of_service.entries(plans, entry_of),
         "attention": [plan.name for plan in plans if plan.needs_person],
         "key_digests": {
             name: {str(number): version.spki_sha256 for number, version in versions.items()}

@@ -42,7 +42,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class CertificatePlan:
-    """State and next step of one certificate, as a person and as a role read it."""
+    """State and next step of one certificate, as a person and as a role read it.
+
+    ``compromised`` are the public keys (SPKI, SHA-256) of versions that a ledger names;
+    ``out_of_service`` says that the newest accepted one is among them.
+    """
 
     name: str
     common_name: str
@@ -65,6 +69,8 @@ class CertificatePlan:
     needs_person: bool
     timing: Timing = field(default_factory=Timing)
     retired: Mapping[int, str] = field(default_factory=dict)
+    compromised: Mapping[int, str] = field(default_factory=dict)
+    out_of_service: bool = False
 
 
 def plan(
@@ -100,6 +106,12 @@ def plan(
         served=dict(observed.served),
         needs_person=verdict.needs_person,
         retired={one.number: one.retired.key for one in observed.versions if one.retired},
+        compromised={
+            one.number: one.requested.spki_sha256
+            for one in observed.versions
+            if one.compromised and one.requested
+        },
+        out_of_service=case.out_of_service,
         timing=next((one.timing for one in reversed(actions) if one.timing != Timing()), Timing()),
     )
 
@@ -122,9 +134,15 @@ def _actions(case: Case, verdict: Verdict) -> tuple[Action, ...]:
 
     wanted = case.pending or Version(case.wanted_version)
     steps = actions(verdict.steps, wanted, verdict.reason)
-    live = case.live
+    live = case.serving
     if live is None or expired(live, case.now):
         return tuple(steps)
+    if live != case.live:
+        # It was in service before the compromised one: there is no window to wait for.
+        kinds = (Kind.ACCEPT, Kind.DEPLOY)
+        name, hosts = case.wanted.name, case.wanted.hosts
+        again = [Action(kind, name, live.number, Reason.KEY_COMPROMISED, hosts) for kind in kinds]
+        return tuple(again + steps)
     # Accepting again is the validation every run owes the live certificate.
     kept = actions((Kind.ACCEPT, Kind.DEPLOY), live, Reason.IN_SERVICE)
     before = case.before(live) if case.timing(live).held_why else None

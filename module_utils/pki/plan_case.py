@@ -55,6 +55,30 @@ class Case:
         return usable[-1] if usable else None
 
     @property
+    def serving(self) -> Version | None:
+        """The version to keep in service: the live one unless its key is compromised.
+
+        Then the newest before it that is still good, has another key and is not retired, as hosts
+        may still have it; None without one.
+        """
+        live = self.live
+        if live is None or not live.compromised:
+            return live
+        older = [
+            one
+            for one in self._usable()
+            if not (expired(one, self.now) or one.compromised or one.retired)
+            and self.deployable(one)
+        ]
+        return older[-1] if older else None
+
+    @property
+    def out_of_service(self) -> bool:
+        """Whether the newest accepted certificate is out of service as its key is compromised."""
+        accepted = [one for one in self.settled if one.accepted]
+        return bool(accepted and accepted[-1].compromised)
+
+    @property
     def last(self) -> Version | None:
         """The newest settled version, whatever its outcome."""
         return self.settled[-1] if self.settled else None

@@ -133,7 +133,7 @@ def waiting_for_reply(case: Case) -> Verdict | None:
     pending = case.pending
     if pending is None or pending.requested is None:
         return None
-    beside = " beside the live one" if case.live else ""
+    beside = (_instead(case) or " beside the live one") if case.live else ""
     return Verdict(
         state=State.REQUESTED,
         reason=Reason.WAITING_FOR_REPLY,
@@ -258,13 +258,24 @@ def key_compromised(case: Case) -> Verdict | None:
     return Verdict(
         state=State.DUE,
         reason=Reason.KEY_COMPROMISED,
-        message=f"the key of certificate v{live.number} is compromised ({shown(live.compromised)})",
+        message=f"the key of certificate v{live.number} is compromised "
+        f"({shown(live.compromised)}){_instead(case)}",
         since=None,
         next_action="make a new key and request; have the certificate revoked for key compromise, "
         f"raise the incident: {commands.compromised(case.wanted.name)}",
         steps=NEW_REQUEST,
         needs_person=True,
     )
+
+
+def _instead(case: Case) -> str:
+    """What becomes of the gateways of a certificate whose key is compromised."""
+    live, serving = case.live, case.serving
+    if live is None or not live.compromised or not case.deployable(live):
+        return ""
+    if serving is None:
+        return f"; v{live.number} is out of service and its listeners are closed"
+    return f"; v{serving.number} with another key serves instead of v{live.number}"
 
 
 def certificate_expired(case: Case) -> Verdict | None:

@@ -34,6 +34,7 @@ FLOORS = (
         "deliveries",
         "plain_files",
         "isolation",
+        "private_directory",
         "scratch_tls",
         "snapshot_archive",
         "backup_records",
@@ -155,7 +156,9 @@ FLOORS = (
         "revocation_facts",
         "revocation_targets",
         "retirement",
+        "out_of_service",
         "revoking",
+        "key_withdrawal",
     ),
     ("reply", "review", "session", "keystores", "show", "preflight"),
     (
