@@ -51,6 +51,8 @@ def make(twin: Mapping[str, Any], folder: Path) -> Path:
         _edit(inventory / ("" if file in _BESIDE else "group_vars/all") / file, places)
     for one in twin.get("committed", ()):
         commit(copy, twin["example"], one)
+    for name in twin.get("damaged", ()):
+        (copy / name).write_bytes(b"\0")
     return inventory
 
 
