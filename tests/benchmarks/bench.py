@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
-from benchmarks import judging, long_crl, many_keys
+from benchmarks import judging, long_crl, many_keys, parties
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -194,6 +194,7 @@ def main() -> None:
     title = f"CPU seconds, median of {ROUNDS}"
     print(f"  {title:<52} {'ours':>9}   {'peer':<40} {'theirs':>9}   {'ratio':>6}")
     plans()
+    parties.report(line)
     judging.report(line, cpu)
     rules()
     long_crl.report(line)
