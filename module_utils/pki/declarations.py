@@ -21,17 +21,44 @@ Facts = dict[str, Any]
 
 KIND = "declaration"
 #: What an inventory says of a certificate, and facts repeat under the same name.
-_ENTRY = ("organisation", "environment", "domain", "purposes", "owner")
+_ENTRY = ("organisation", "environment", "domain", "purposes", "owner", "provider")
 _READ = re.compile(rf"\b{KIND}\.({'|'.join(_ENTRY)})\b")
 
 
-def facts(entry: Sequence[Certificate], twins: Sequence[str], policy: Policy, today: date) -> Facts:
-    """The facts of one entry, as ``policies/facts/declaration.json`` describes them.
+class Entries:
+    """What the facts of an entry say of the other entries and of the organisations."""
 
-    ``entry`` are the certificates it stands for, which differ in their hosts alone; ``twins``
-    what :func:`earlier_twins` says of it.
-    """
-    certificate = entry[0]
+    def __init__(self, declared: Declared) -> None:
+        self._twins = earlier_twins(declared)
+        self._for_provider = earlier_for_provider(declared)
+        self._organisations = declared.organisations
+
+    def facts(self, entry: Sequence[Certificate], policy: Policy, today: date) -> Facts:
+        """The facts of one entry, as ``policies/facts/declaration.json`` describes them.
+
+        ``entry`` are the certificates it stands for, which differ in their hosts alone.
+        """
+        name = entry[0].entry
+        connecting = [
+            one.key for one in self._organisations.values() if _connects(policy, one.party)
+        ]
+        return {
+            **_own_facts(entry[0], policy, today),
+            "provider": self._provider(entry[0], policy),
+            "providers": connecting,
+            "earlier_twins": list(self._twins.get(name, ())),
+            "earlier_for_provider": list(self._for_provider.get(name, ())),
+        }
+
+    def _provider(self, certificate: Certificate, policy: Policy) -> Facts:
+        provider = self._organisations.get(certificate.provider)
+        return {
+            "organisation": certificate.provider,
+            "party": _party(policy, provider.party if provider else ""),
+        }
+
+
+def _own_facts(certificate: Certificate, policy: Policy, today: date) -> Facts:
     organisation = certificate.organisation
     environment = policy.environments.get(certificate.environment)
     return {
@@ -46,12 +73,17 @@ def facts(entry: Sequence[Certificate], twins: Sequence[str], policy: Policy, to
         "prefix": environment.cn_prefix if environment else "",
         "prefixes": sorted({one.cn_prefix for one in policy.environments.values()} - {""}),
         "owner": _owner(certificate, today),
-        "vetted": {"date": organisation.vetted, "age_days": days.since(organisation.vetted, today)},
+        "registered": _day(organisation.registered, today),
+        "vetted": _day(organisation.vetted, today),
+        "domain_verified": _day(certificate.domain_verified, today),
         "store": certificate.store,
         "delivery": certificate.delivery,
         "hosts": certificate.group or certificate.hosts,
-        "earlier_twins": list(twins),
     }
+
+
+def _day(day: str, today: date) -> Facts:
+    return {"date": day, "age_days": days.since(day, today)}
 
 
 def refuse(declared: Declared, policies: Mapping[str, Policy], today: date) -> None:
@@ -67,12 +99,12 @@ def refuse(declared: Declared, policies: Mapping[str, Policy], today: date) -> N
 def _refusals(
     declared: Declared, policies: Mapping[str, Policy], today: date
 ) -> Iterator[PkiError]:
-    twins = earlier_twins(declared)
+    entries = Entries(declared)
     for index, (name, entry) in enumerate(declared.entries.items()):
         policy = policies[entry[0].policy]
         if not policy.of_kind(KIND):
             continue
-        found = facts(entry, twins.get(name, ()), policy, today)
+        found = entries.facts(entry, policy, today)
         for finding in refused(policy.judge(KIND, found)):
             yield _error(name, index, finding, policy)
 
@@ -106,7 +138,13 @@ def _party(policy: Policy, name: str) -> Facts:
         "title": party.title if party else name,
         "purposes": sorted(party.purposes) if party else [],
         "dual": party.dual if party else False,
+        "connects_for_others": _connects(policy, name),
     }
+
+
+def _connects(policy: Policy, party: str) -> bool:
+    """Whether a party connects, and signs, for others; not for one the document does not know."""
+    return party in policy.parties and policy.parties[party].connects_for_others
 
 
 def _owner(certificate: Certificate, today: date) -> Facts:
@@ -137,6 +175,25 @@ def earlier_twins(declared: Declared) -> dict[str, list[str]]:
                 twins.setdefault(name, []).append(other[0].entry)
         before.append(entry)
     return twins
+
+
+def earlier_for_provider(declared: Declared) -> dict[str, list[str]]:
+    """By entry, those before it with which the same provider signs for the same organisation.
+
+    Of the same policy and class of environments. The document wants a certificate of its own for
+    each provider; a second one for the same is a mistake, or a provider that was not corrected.
+    """
+    found: dict[str, list[str]] = {}
+    seen: dict[tuple[str, ...], list[str]] = {}
+    for name, (one, *_) in declared.entries.items():
+        if not one.provider:
+            continue
+        key = (one.organisation.key, one.provider, one.policy, one.environment_class)
+        before = seen.setdefault(key, [])
+        if before:
+            found[name] = list(before)
+        before.append(name)
+    return found
 
 
 def _places(entry: Sequence[Certificate]) -> set[str]:

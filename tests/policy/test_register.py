@@ -29,6 +29,11 @@ ADDED = ("DIP-4.3.1-LIMITS", "DIP-6.2-ACTIVATION", "DIP-8.6-TOOLS", "DIP-10.1-ST
 #: What the documents take for granted of a key or a reply, under the clause it serves.
 OURS = (
     "DIP-3.4.2-COMMITMENT",
+    "DIP-4.1.2-ONE-PER-DCP",
+    "DIP-4.1.2-PROVIDER",
+    "DIP-4.1.2-PROVIDER-NAMED",
+    "DIP-5.4.4-REGISTERED",
+    "DIP-5.5-ENV-UNKNOWN",
     "DIP-3.6.1-DELIVERY-CLEAR",
     "DIP-3.6.1-DELIVERY-COUNT",
     "DIP-3.6.1-DELIVERY-HOST",

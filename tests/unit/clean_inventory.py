@@ -31,7 +31,7 @@ def world(folder: Path) -> World:
     base = folder / "inventories" / "nonprod"
     base.mkdir(parents=True)
     made = World(base, certificates=[certificate_entry(owner=owner())])
-    made.organisation |= {"vetted": TODAY, "registered": TODAY, "roster": roster()}
+    made.organisation |= {**vetting(), "roster": roster()}
     inventory_on_disk.write(made)
     write_request(made)
     write_evidence(made)
@@ -48,7 +48,7 @@ def many(folder: Path, count: int) -> World:
         for number in range(count)
     ]
     made = World(base, certificates=entries)
-    made.organisation |= {"vetted": TODAY, "registered": TODAY, "roster": roster()}
+    made.organisation |= {**vetting(), "roster": roster()}
     inventory_on_disk.write(made)
     for certificate in made.inputs().declared.certificates.values():
         write_request(made, entry=certificate)
@@ -61,6 +61,11 @@ def many(folder: Path, count: int) -> World:
     write_evidence(made)
     write_waivers(made)
     return made
+
+
+def vetting() -> dict[str, str]:
+    """The days that must have been before anything is asked for."""
+    return {"registered": TODAY, "vetted": TODAY, "domain_verified": TODAY}
 
 
 def owner() -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pki import public_state, revocation_cause, revocation_record
 from pki.documents import Collected, Validators
 from pki.facts import declarations, inventories
 from pki.facts.scene import Scene
@@ -24,6 +25,7 @@ from unit.controller_world import (
     certificate_entry,
     spki,
 )
+from unit.pki_factory import NOW
 
 VALIDATORS = Validators(load_fact_schemas(REPOSITORY / "policies"))
 ACCEPTED = {
@@ -71,9 +73,30 @@ def accepted(world: World, until: str, version: int = 1, name: str = NAME) -> No
     world.put(version, name, certificate_pem=factory.pem(ISSUING.leaf()), accepted_yml=content)
 
 
+def counted(issued: int, revoked: int, pending: int) -> dict[str, int]:
+    return {"issued": issued, "revoked": revoked, "pending": pending}
+
+
+def revoke(world: World, version: int, name: str = NAME) -> None:
+    """As a person records that a certificate was seen to be revoked."""
+    when = NOW.replace(day=1)
+    record = revocation_record.Recorded(
+        certificate=name, version=version, organisation="example-energy", common_name=factory.CN,
+        subject="", serial="1", issuer="", valid_until="2026-11-01", certificate_sha256="0" * 64,
+        spki_sha256="0" * 64, cause="superseded", code=4, text="replaced",
+        reason=revocation_cause.CAUSES["superseded"].reason,
+        noticed=when, by="Ada Admin", role="certificate_admin", contact="", prepared=when,
+        revoked=when,
+    )  # fmt: skip
+    world.put(version, name, revocation_yml=record.content())
+    (read,) = public_state.scan(world.kept, name)
+    assert public_state.recorded_revocation(read) == record
+
+
 def beside(world: World, name: str = "prod", environment: str = "prod", **changes: Any) -> Path:
     """A neighbour with one committed request, by default for production and of the same key."""
     changes.setdefault("key_name", "leaf")
+    changes.setdefault("common_name", f"energydip-{environment}.beside.example")
     world.request(1, "dip-there", environment=environment, **changes)
     folder = world.base.parent / name
     entries = folder / "group_vars" / "all"
@@ -94,11 +117,14 @@ def entry(world: World, name: str = NAME, **options: Any) -> dict[str, Any]:
 
 
 def test_an_entry_is_seen_with_party_days_and_name(world: World) -> None:
-    world.organisation["vetted"] = "2026-11-20"
+    world.organisation |= {"vetted": "2026-11-20", "registered": "2026-11-19"}
+    world.organisation["domain_verified"] = "2026-11-18"
     world.certificates[0]["owner"] = {"name": "Olive Owner", "accepted": "2026-11-21"}
     seen = entry(world)
     assert seen["party"]["purposes"] == ["mtls", "signing"]
     assert seen["vetted"] == {"date": "2026-11-20", "age_days": 1}
+    assert seen["registered"] == {"date": "2026-11-19", "age_days": 2}
+    assert seen["domain_verified"] == {"date": "2026-11-18", "age_days": 3}
     assert seen["owner"] == {"name": "Olive Owner", "accepted": "2026-11-21", "age_days": 0}
     assert seen["common_name"] == f"{seen['prefix']}.{seen['domain']}"
     findings = world.inputs().policies["mhhs-dip"].evaluate("declaration", seen)
@@ -200,10 +226,29 @@ def test_a_key_that_production_uses_beside_is_used_again(world: World) -> None:
     assert "prod/dip-there v1" in found.found
 
 
+def test_what_is_over_in_both_classes_is_told_and_no_longer_refused(world: World) -> None:
+    world.request()
+    folder = beside(world)
+    over = b"schema: 1\noutcome: withdrawn\ndate: 2026-11-02T00:00:00Z\n"
+    (folder / "certificates" / "dip-there" / "1" / "outcome.yml").write_bytes(over)
+    assert outcome(world, "DIP-5.5-NO-ENV-REUSE") is Outcome.FAILED  # ours is still open
+    world.put(1, outcome_yml=over)
+    (shared,) = [one for one in whole(world)["identities"] if one["what"] == "key"]
+    assert (shared["classes"], shared["live"]) == (["nonprod", "prod"], False)
+    assert outcome(world, "DIP-5.5-NO-ENV-REUSE") is Outcome.PASSED
+
+
+def test_a_name_of_the_other_class_is_used_again_as_a_key_would_be(world: World) -> None:
+    world.request()
+    beside(world, key_name="another", common_name=factory.CN)
+    found = finding(world, "inventory", whole(world), "DIP-5.5-NO-ENV-REUSE")
+    assert found.found == f"name {factory.CN} in {NAME} and prod/dip-there v1"
+
+
 def test_a_key_of_the_same_class_beside_is_no_reuse(world: World) -> None:
     world.request()
     beside(world, "sit", "sit")
-    (one,) = whole(world)["identities"]
+    (one,) = [one for one in whole(world)["identities"] if one["what"] == "key"]
     assert one["elsewhere"] == ["sit/dip-there v1"]
     assert outcome(world, "DIP-5.5-NO-ENV-REUSE") is Outcome.PASSED
 
@@ -221,14 +266,15 @@ def test_what_cannot_be_read_beside_rules_nothing_out(world: World, broken: str)
     seen = whole(world)
     assert seen["unreadable"]
     assert all(one.startswith("prod/dip-there") for one in seen["unreadable"])
-    assert outcome(world, "DIP-5.5-NO-ENV-REUSE") is Outcome.FAILED
+    assert outcome(world, "DIP-5.5-ENV-UNKNOWN") is Outcome.FAILED
+    assert outcome(world, "DIP-5.5-NO-ENV-REUSE") is Outcome.PASSED
 
 
 def test_a_reply_that_is_none_yet_takes_nothing_from_its_request(world: World) -> None:
     world.request()
     world.put(reply_txt=b"Dear all, please find attached")
     seen = whole(world)
-    assert [one["what"] for one in seen["identities"]] == ["key"]
+    assert [one["what"] for one in seen["identities"]] == ["key", "name"]
     assert not seen["unreadable"]
 
 
@@ -239,7 +285,7 @@ def test_a_version_that_is_only_asked_for_is_neither_unreadable_nor_pending(worl
     world.put(2, asked_yml=word)
     seen = whole(world)
     assert (seen["unreadable"], seen["pending"]) == ([], [])
-    assert [one["what"] for one in seen["identities"]] == ["key"]
+    assert [one["what"] for one in seen["identities"]] == ["key", "name"]
 
 
 def test_a_neighbour_counts_as_a_set_once_it_is_filled_in(world: World) -> None:
@@ -265,7 +311,7 @@ def test_the_quota_counts_what_is_issued_and_valid_and_what_is_asked_for(world: 
     accepted(world, "2026-11-01T00:00:00Z", 1)
     accepted(world, "2027-11-01T00:00:00Z", 2)
     seen = whole(world)["quotas"]
-    assert seen == [{"organisation": "example-energy", "quota": 2, "issued": 1, "pending": 1}]
+    assert seen == [{"organisation": "example-energy", "quota": 2, **counted(1, 0, 1)}]
     assert outcome(world, "DIP-6.1.2-QUOTA") is Outcome.PASSED
     world.organisation["quota"] = 1
     assert outcome(world, "DIP-6.1.2-QUOTA") is Outcome.FAILED
@@ -273,7 +319,26 @@ def test_the_quota_counts_what_is_issued_and_valid_and_what_is_asked_for(world: 
 
 def test_without_a_recorded_quota_there_is_none_to_exceed(world: World) -> None:
     world.request()
-    assert whole(world)["quotas"] == []
+    seen = whole(world)["quotas"]
+    assert seen == [{"organisation": "example-energy", "quota": -1, **counted(0, 0, 1)}]
+    assert outcome(world, "DIP-6.1.2-QUOTA") is Outcome.PASSED
+
+
+def test_a_revoked_certificate_goes_on_counting_even_after_its_end(world: World) -> None:
+    world.organisation["quota"] = 1
+    world.request(1)
+    accepted(world, "2026-11-01T00:00:00Z", 1)
+    assert whole(world)["quotas"][0] | counted(0, 0, 0) == whole(world)["quotas"][0]
+    revoke(world, 1)
+    world.request(2, key_name="second")
+    assert whole(world)["quotas"][0] | counted(0, 1, 1) == whole(world)["quotas"][0]
+    assert outcome(world, "DIP-6.1.2-QUOTA") is Outcome.FAILED
+
+
+def test_what_an_entry_that_is_gone_was_issued_still_counts(world: World) -> None:
+    world.request(1, "dip-gone", organisation="example-energy", key_name="gone")
+    world.request(1, "dip-foreign", organisation="somebody-else", key_name="foreign")
+    assert whole(world)["quotas"][0] | counted(0, 0, 1) == whole(world)["quotas"][0]
 
 
 def test_two_open_requests_for_one_certificate_are_one_too_many(world: World) -> None:

@@ -49,6 +49,12 @@ class Committed:
             self.version.requested is not None and not self.issued and self.version.outcome is None
         )
 
+    @property
+    def revoked(self) -> bool:
+        """Whether it is on record that its certificate was revoked."""
+        told = self.version.revocation
+        return told is not None and told.revoked is not None
+
     def in_use(self, now: datetime) -> bool:
         """Whether it is asked for or valid: not given up, and not expired as far as is known."""
         accepted = self.version.accepted

@@ -12,13 +12,13 @@ def collect(scene: Scene) -> Collected:
     """A document for every entry whose policy judges entries."""
     inputs = scene.inputs
     declarations, documents = [], []
-    twins = entries.earlier_twins(inputs.declared)
+    every = entries.Entries(inputs.declared)
     for name, entry in inputs.declared.entries.items():
         policy = inputs.policies[entry[0].policy]
         if not policy.of_kind(entries.KIND):
             continue
         place = scene.place("certificates", name)
-        facts = entries.facts(entry, twins.get(name, ()), policy, inputs.now.date())
+        facts = every.facts(entry, policy, inputs.now.date())
         declarations.append(Declaration(entries.KIND, name, policy.name, place))
         documents.append(Document(entries.KIND, name, policy.name, facts, place))
     return scene.collected(declarations, documents)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Public keys and serial numbers of committed requests and certificates, and who shares them."""
+"""Public keys, serial numbers and common names of what is committed, and who shares them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from .committed import Committed, versions
 Identity = tuple[str, str]
 #: Of who shares one, so many are told: facts are bounded.
 _SHOWN = 100
+_LONGEST = 200
 _READING_FAULTS = (*DECODE_ERRORS, PkiError)
 
 
 @dataclass(slots=True)
 class Uses:
-    """Who has one key or serial number."""
+    """Who has one key, serial number or name; ``live`` while one of them is asked for or valid."""
 
     certificates: dict[str, None] = field(default_factory=dict)
     classes: set[str] = field(default_factory=set)
     elsewhere: list[str] = field(default_factory=list)
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,16 @@ class Seen:
     own: list[Committed] = field(default_factory=list)
 
 
-def look(places: Iterable[Place]) -> Seen:
-    """Every key and serial number of every place, and what could not be read."""
+def look(places: Iterable[Place], now: datetime) -> Seen:
+    """Every key, serial number and name of every place, and what could not be read."""
     seen = Seen()
     for place in places:
         for name in public_state.names(place.directory):
-            _look_at(place, name, seen)
+            _look_at(place, name, seen, now)
     return seen
 
 
-def _look_at(place: Place, name: str, seen: Seen) -> None:
+def _look_at(place: Place, name: str, seen: Seen, now: datetime) -> None:
     shown = f"{place.inventory}/" if place.inventory else ""
     try:
         found = versions(place.directory, name)
@@ -80,8 +83,9 @@ def _look_at(place: Place, name: str, seen: Seen) -> None:
         identities = _identities(one)
         if not (identities and environment_class):
             seen.unreadable.append(f"{shown}{one.label}")
-        for identity in identities:
+        for identity in (*identities, *_names(one)):
             uses = seen.uses.setdefault(identity, Uses())
+            uses.live = uses.live or (one.in_use(now) and not one.revoked)
             if environment_class:
                 uses.classes.add(environment_class)
             if place.inventory:
@@ -91,13 +95,14 @@ def _look_at(place: Place, name: str, seen: Seen) -> None:
 
 
 def as_facts(seen: Seen) -> list[dict[str, Any]]:
-    """The keys and serial numbers of the inventory that is judged, in the order of their value."""
+    """What the inventory that is judged has of them, in the order of their value."""
     return [
         {
             "what": what,
             "value": value,
             "certificates": list(uses.certificates)[:_SHOWN],
             "classes": sorted(uses.classes),
+            "live": uses.live,
             "elsewhere": uses.elsewhere[:_SHOWN],
         }
         for (what, value), uses in sorted(seen.uses.items())
@@ -114,6 +119,12 @@ def _identities(one: Committed) -> list[Identity]:
         except _READING_FAULTS:
             continue
     return found
+
+
+def _names(one: Committed) -> list[Identity]:
+    """The name that was asked for, whose prefix is its class of environments'."""
+    name = one.record.get("common_name")
+    return [("name", str(name)[:_LONGEST])] if name else []
 
 
 def _of_request(one: Committed) -> list[Identity]:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..documents import Collected, Declaration, Document
-from ..inventory import Certificate, Organisation
+from ..inventory import Certificate
 from ..policy import Policy
 from . import evidence, identities, neighbours
 from .committed import Committed
@@ -35,7 +36,7 @@ def _facts(scene: Scene, policy: Policy) -> dict[str, Any]:
     own = [one for one in declared if one.policy == policy.name]
     beside = neighbours.of(scene.inputs.base_dir)
     classes = {one.environment_class for one in own}
-    seen = identities.look(_places(scene, policy, beside))
+    seen = identities.look(_places(scene, policy, beside), scene.inputs.now)
     entries = {one.entry for one in own}
     versions = [one for one in seen.own if _entry(one) in entries]
     return {
@@ -46,7 +47,7 @@ def _facts(scene: Scene, policy: Policy) -> dict[str, Any]:
         "holders": _holders(own),
         "identities": identities.as_facts(seen),
         "unreadable": seen.unreadable,
-        "quotas": _quotas(scene, own, versions),
+        "quotas": _quotas(scene, own, seen.own),
         "pending": _pending(versions),
         "evidence": _evidence(scene, policy),
     }
@@ -105,28 +106,32 @@ def _holders(own: list[Certificate]) -> list[dict[str, Any]]:
 def _quotas(
     scene: Scene, own: list[Certificate], versions: list[Committed]
 ) -> list[dict[str, Any]]:
-    """Of the organisations whose quota is recorded; a version is its entry's organisation's."""
-    holder = {one.entry: one.organisation for one in own}
-    organisations = {one.key: one for one in holder.values()}
+    """What each holder's certificates take of its quota.
+
+    A version is its entry's organisation's; of an entry that is gone, its request's. A revoked
+    certificate goes on counting (DIP 6.1.3), one that has ended does not.
+    """
+    holder = {one.entry: one.organisation.key for one in own}
+    organisations = {one.organisation.key: one.organisation for one in own}
+    now = scene.inputs.now
+    counted: dict[str, Counter[str]] = {key: Counter() for key in organisations}
+    for one in versions:
+        key = holder.get(_entry(one), str(one.record.get("organisation")))
+        if key not in counted:
+            continue
+        counted[key]["revoked"] += one.revoked
+        counted[key]["issued"] += one.issued and one.in_use(now) and not one.revoked
+        counted[key]["pending"] += one.pending
     return [
         {
-            "organisation": organisation.key,
-            "quota": organisation.quota,
-            "issued": sum(
-                one.issued and one.in_use(scene.inputs.now)
-                for one in _of(organisation, holder, versions)
-            ),
-            "pending": sum(one.pending for one in _of(organisation, holder, versions)),
+            "organisation": key,
+            "quota": -1 if organisation.quota is None else organisation.quota,
+            "issued": counted[key]["issued"],
+            "revoked": counted[key]["revoked"],
+            "pending": counted[key]["pending"],
         }
-        for organisation in organisations.values()
-        if organisation.quota is not None
+        for key, organisation in organisations.items()
     ]
-
-
-def _of(
-    organisation: Organisation, holder: Mapping[str, Organisation], versions: list[Committed]
-) -> Iterator[Committed]:
-    return (one for one in versions if holder[_entry(one)].key == organisation.key)
 
 
 def _pending(versions: list[Committed]) -> list[dict[str, Any]]:
