@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import requests
 from hvac.adapters import RawAdapter
@@ -58,6 +58,9 @@ class _Call:
     seconds: float = 0.0
     turn: int = 0
     token: str = field(default="", repr=False)
+    # What does not fit into memory: a file that is the body, and what takes an answer's.
+    source: BinaryIO | None = field(default=None, repr=False)
+    receive: Callable[[requests.Response], None] | None = None
     # What else the server might quote and we must not.
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
@@ -94,7 +97,7 @@ class Client:
         self._files_checked = False
         self._closed = False
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -267,6 +270,11 @@ class Client:
             options["json"] = dict(call.body)
         if call.wrap_ttl is not None:
             options["wrap_ttl"] = f"{call.wrap_ttl}s"
+        if call.receive is not None:
+            options["stream"] = True
+        if call.source is not None:
+            call.source.seek(0)
+            options["data"] = call.source
         try:
             self._check_files()
             response = self._adapters[call.turn].request(
@@ -290,6 +298,9 @@ class Client:
     ) -> dict[str, Any] | faults.Fault | None:
         status = response.status_code
         if status == requests.codes.no_content:
+            return {}
+        if call.receive is not None and response.ok and not response.is_redirect:
+            call.receive(response)
             return {}
         document = _document(response)
         if response.ok and not response.is_redirect:

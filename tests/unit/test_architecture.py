@@ -39,6 +39,8 @@ FLOORS = (
         "snapshot_archive",
         "backup_records",
         "private_files",
+        "terminal",
+        "export_file",
         "brought_files",
         "vault_kv",
         "supervised",
@@ -98,6 +100,7 @@ FLOORS = (
         "download",
         "ask",
         "ocsp_query",
+        "pkcs12_file",
         "signature",
         "path_profile",
         "key_hygiene",
@@ -145,6 +148,8 @@ FLOORS = (
         "chain_facts",
         "crl_cache",
         "revocation_sources",
+        "export_records",
+        "export_passphrase",
         "key_place",
         "host_keys",
         "passphrases",
@@ -170,8 +175,11 @@ FLOORS = (
         "acceptance",
         "gather",
         "request_stage",
+        "revoke_stage",
         "request_batch",
         "desk",
+        "export_stage",
+        "exporting",
         "import_stage",
         "supply_stage",
         "reviewing",
@@ -446,6 +454,9 @@ ELSEWHERE = {
     # the names under which facts tell what they found in DER
     "module_utils/pki/observed.py: pkcs1v15",
     "module_utils/pki/x509_der.py: UTF8String",
+    # the names under which facts tell how a PKCS #12 file is encrypted
+    "module_utils/pki/pkcs12_file.py: aes-128-cbc",
+    "module_utils/pki/pkcs12_file.py: aes-256-cbc",
     # what locks a key that a host keeps, under the name that openssl has for it
     "module_utils/pki_host/openssl.py: aes-256-cbc",
     # the names under which a TLS library reports what was spoken
