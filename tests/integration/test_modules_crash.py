@@ -23,6 +23,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -33,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from integration.canary import Scanner
 from integration.gateway_world import World, program
 from integration.openbao_server import KV_MOUNT, OpenBao, write_secret
-from pki import csr, ledger
+from pki import csr, ledger, trail, trail_file
 from unit import pki_factory as factory
 from unit.lab_imports import REPOSITORY
 
@@ -293,6 +294,16 @@ class Arguments:
         (release / "key.pem").write_text("old")
         keep = {"certificate": "dip-nonprod", "version": 2}
         return {"release_root": str(root), "retire": [keep], "state": "absent"}
+
+    def pki_trail(self) -> dict[str, Any]:
+        """A trail with a month whose time as live logs is over."""
+        directory = self.fresh() / "trail"
+        trail_file.prepare(directory)
+        moment = datetime(2020, 1, 15, tzinfo=UTC)
+        trail_file._append(directory, [trail.event("something done")], moment)
+        inputs = self.inputs()
+        names = ("base_dir", "policy_dir", "certificates")
+        return {**{name: inputs[name] for name in names}, "directory": str(directory)}
 
     def pki_audit_log(self) -> dict[str, Any]:
         return {"paths": [str(self.openbao.audit_log)]}
