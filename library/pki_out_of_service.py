@@ -200,7 +200,7 @@ def handler(module):
     before = files.read(compromised.path(root)) or b""
     if module.params["state"] == "listed":
         added = out_of_service.listing(root, keys, check=check)
-        listed = {**compromised.read(root), **{one.spki_sha256: one for one in added}}
+        listed = {**out_of_service.known(root), **{one.spki_sha256: one for one in added}}
         outcome = out_of_service.Outcome(added, [], [], listed, [])
     else:
         outcome = out_of_service.run(root, module.params["gateway_root"], keys, check=check)

@@ -153,6 +153,13 @@ actions:
       version: 1
       reason: never_requested
       hosts: gateways
+kept:
+  description:
+    - What keeps the certificates in service that O(only) leaves out of RV(actions), for a run that
+      changes a gateway they share with the others.
+  returned: success
+  type: list
+  elements: dict
 sentences:
   description: What was found and what happens next, one sentence a certificate.
   returned: success
@@ -214,6 +221,7 @@ from ansible.module_utils.pki import (
     report,
     session,
 )
+from ansible.module_utils.pki.lifecycle import Kind
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import (
     ENDPOINTS,
@@ -223,6 +231,7 @@ from ansible.module_utils.pki_ansible.arguments import (
     VAULT,
 )
 
+KEEPING = (Kind.ACCEPT, Kind.DEPLOY, Kind.KEEP)
 ASKED = {
     "certificate": {"type": "str", "required": True},
     "reason": {"type": "str", "required": True},
@@ -280,6 +289,12 @@ def handler(module):
     return {
         "changed": False,
         "actions": [report.action(action) for plan in told for action in plan.actions],
+        "kept": [
+            report.action(action)
+            for plan in plans
+            for action in plan.actions
+            if plan not in told and action.kind in KEEPING and action.version != plan.pending
+        ],
         "sentences": [*report.sentences(told), *declarations.quotas(inputs.declared)],
         "table": report.table(document),
         "status": document,

@@ -270,8 +270,9 @@ def deployment(
 
     ``out_of_service`` are certificates whose keys are compromised. A listener of one that has no
     release here, so no version with another key either, is left out of what comes back; so is then
-    one that waits, as the gateway must not be left as it is. ``closed`` are the listeners left out,
-    ``stopped`` says that none remains, ``out`` tells of each in a sentence.
+    one whose certificate is not there yet, as the gateway must not be left as it is. Nor does it
+    then wait for CRLs: those on the host stay. ``closed`` are the listeners left out, ``stopped``
+    says that none remains, ``out`` tells of each in a sentence.
     """
     by_certificate = {str(item["certificate"]): item for item in releases}
     by_trust = {str(item["trust"]): item for item in crl_sets}
@@ -281,7 +282,7 @@ def deployment(
     left_out = {
         item["name"]: why
         for item in both
-        if withdraws and (why := _why_left_out(item, out, by_certificate, by_trust))
+        if withdraws and (why := _why_left_out(item, out, by_certificate))
     }
     model = {**model, **_without(model, left_out)} if left_out else model
     waits = [
@@ -289,7 +290,8 @@ def deployment(
         for name in model["certificates"]
         if name not in by_certificate
     ]
-    waits += [f"CRLs of {name}" for name in model["trusts"] if name not in by_trust]
+    if not withdraws:
+        waits += [f"CRLs of {name}" for name in model["trusts"] if name not in by_trust]
     links: list[dict[str, str]] = []
     probes: list[dict[str, Any]] = []
     if not waits:
@@ -300,6 +302,7 @@ def deployment(
                 (by_trust, model["trusts"]),
             )
             for name in wanted
+            if name in source
         ]
         probes = [_probe("ingress", item, by_certificate) for item in model["ingress"]]
         probes += [_probe("egress", item, by_certificate) for item in model["egress"]]
@@ -320,17 +323,12 @@ def deployment(
 
 
 def _why_left_out(
-    item: Mapping[str, Any],
-    out: Collection[str],
-    releases: Mapping[str, Any],
-    crl_sets: Mapping[str, Any],
+    item: Mapping[str, Any], out: Collection[str], releases: Mapping[str, Any]
 ) -> str:
-    certificate, trust = str(item["certificate"]), str(item["trust"])
+    certificate = str(item["certificate"])
     if certificate in out:
         return f"the key of {certificate} is compromised, and no certificate with another is there"
-    if certificate not in releases:
-        return f"it waits for an accepted certificate {certificate}"
-    return "" if trust in crl_sets else f"it waits for CRLs of {trust}"
+    return "" if certificate in releases else f"it waits for an accepted certificate {certificate}"
 
 
 def _without(model: Mapping[str, Any], left_out: Collection[str]) -> dict[str, Any]:

@@ -81,6 +81,14 @@ def read(root: str) -> dict[str, Listed]:
     return {one.spki_sha256: one for one in listed}
 
 
+def set_aside(root: str) -> None:
+    """Move a list that cannot be read away, for a person to look at. Under the root's lock."""
+    aside = f"{path(root)}.damaged"
+    files.remove(aside)
+    with files.explained(aside):
+        os.rename(path(root), aside)
+
+
 def missing(root: str, keys: Iterable[Listed]) -> list[Listed]:
     """Those of the keys that are not on the list yet, each once."""
     known = read(root)
@@ -166,6 +174,6 @@ def _damaged(root: str, found: str) -> HostError:
         found=found,
         expected="the list as it was written",
         where=path(root),
-        next_step="find out who changed it, move it away and run again: the next run writes it "
-        "anew from the ledgers; until then nothing is staged or switched",
+        next_step="find out who changed it, and run playbooks/site.yml: it moves the file aside "
+        "and writes the list anew from the ledgers; until then nothing is staged or switched",
     )

@@ -236,17 +236,43 @@ class Outcome:
 
 
 def listing(root: str, keys: list[Listed], *, check: bool) -> list[Listed]:
-    """The keys that are new on the list."""
-    if check or not compromised.missing(root, keys):
-        return compromised.missing(root, keys)
+    """The keys that are new on the list.
+
+    One that cannot be read is moved aside: the ledgers say all that it said.
+    """
+    damaged = _damaged(root)
+    new = _unique(keys) if damaged else compromised.missing(root, keys)
+    if check or not new:
+        return new
     with files.HostLock(os.path.join(root, ".lock")):
+        if _damaged(root):
+            compromised.set_aside(root)
         return compromised.add(root, keys)
+
+
+def known(root: str) -> dict[str, Listed]:
+    """What the list says; nothing for one that cannot be read, which is about to be written."""
+    return {} if _damaged(root) else compromised.read(root)
+
+
+def _damaged(root: str) -> bool:
+    try:
+        compromised.read(root)
+    except HostError as exc:
+        if exc.rule != compromised.RULE_LIST:
+            raise
+        return True
+    return False
+
+
+def _unique(keys: list[Listed]) -> list[Listed]:
+    return list({one.spki_sha256: one for one in keys}.values())
 
 
 def run(root: str, gateway_root: str, keys: list[Listed], *, check: bool) -> Outcome:
     """List the keys, stop what serves one, and remove the keys from this host."""
     added = listing(root, keys, check=check)
-    listed = {**compromised.read(root), **{one.spki_sha256: one for one in added}}
+    listed = {**known(root), **{one.spki_sha256: one for one in added}}
     stopped, failures = [], []
     for one in serving(gateway_root) if listed else ():
         stopped.append(one)

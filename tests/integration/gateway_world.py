@@ -140,6 +140,7 @@ class World:
         self.authorities = Authorities()
         self.ingress, self.egress, self.app, self.dip = free_ports(4)
         self.peers = [PEER]
+        self.out_of_service: list[str] = []
         self.certificate = self.authorities.leaf(OURS, "ours")
         self.release = self.stage_release(1, self.certificate)
         self.crl_set = self.stage_crls()
@@ -147,17 +148,21 @@ class World:
     # -- what the install steps leave on the host --------------------------------------
 
     def stage_release(
-        self, version: int, certificate: x509.Certificate, label: str = "ours"
+        self,
+        version: int,
+        certificate: x509.Certificate,
+        label: str = "ours",
+        entry: str = "dip-nonprod",
     ) -> dict[str, Any]:
         """A release directory and what pki_release says about it."""
         digest = _sha256(certificate)
         target = f"releases/v{version}-{digest[:16]}"
-        directory = self.base / "tls/dip-nonprod" / target
+        directory = self.base / "tls" / entry / target
         fullchain = pem(certificate) + pem(self.authorities.issuing)
         files.write(str(directory / "key.pem"), key_pem(label).encode(), files.PRIVATE)
         files.write(str(directory / "fullchain.pem"), fullchain.encode(), files.PUBLIC)
-        link = {"path": str(self.base / "tls/dip-nonprod/current"), "target": target}
-        return {"certificate": "dip-nonprod", "certificate_sha256": digest, "link": link}
+        link = {"path": str(self.base / "tls" / entry / "current"), "target": target}
+        return {"certificate": entry, "certificate_sha256": digest, "link": link}
 
     def stage_crls(self, *revoked: x509.Certificate) -> dict[str, Any]:
         return self.stage_crl_text(
@@ -255,6 +260,10 @@ class World:
     def root(self) -> Path:
         return self.base / "gateway/dip"
 
+    def releases(self) -> list[dict[str, Any]]:
+        """What pki_release would have returned."""
+        return [self.release]
+
     # -- what the role hands to the module ---------------------------------------------
 
     def model(self) -> dict[str, Any]:
@@ -264,14 +273,16 @@ class World:
             declared=self.inventory(),
             host={"name": "gw1", "groups": ["gateways"]},
             places=self.places(),
-            releases=[self.release],
+            releases=self.releases(),
             crl_sets=[self.crl_set],
+            out_of_service=self.out_of_service,
         )
         return dict(model)
 
     def arguments(self) -> dict[str, Any]:
         model = self.model()
-        entries = [*model["files"], {"path": "nginx.conf", "content": render(model)}]
+        rendered = [{"path": "nginx.conf", "content": render(model)}]
+        entries = [] if model["stopped"] else [*model["files"], *rendered]
         return {
             "name": model["name"],
             "product": model["product"],
@@ -280,6 +291,9 @@ class World:
             "files": entries,
             "links": model["links"],
             "probes": model["probes"],
+            "closed": model["closed"],
+            "state": "stopped" if model["stopped"] else "started",
+            "drain_seconds": 2,
             "keep_releases": 2,
         }
 
@@ -304,7 +318,9 @@ class World:
         files.write(str(path), (chain + key_pem(label)).encode(), files.PRIVATE)
         return path
 
-    def get(self, client: Path | None, headers: Mapping[str, str] | None = None) -> Answer:
+    def get(
+        self, client: Path | None, headers: Mapping[str, str] | None = None, port: int = 0
+    ) -> Answer:
         """One request through the ingress; verifies the gateway's own chain and name off."""
         context = ssl.create_default_context(cadata=pem(self.authorities.root))
         context.check_hostname = False
@@ -312,7 +328,7 @@ class World:
         if client is not None:
             context.load_cert_chain(client)
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.ingress, context=context, timeout=5
+            "127.0.0.1", port or self.ingress, context=context, timeout=5
         )
         with contextlib.closing(connection):
             connection.connect()
