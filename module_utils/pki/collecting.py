@@ -19,6 +19,7 @@ from .facts import (
     dns,
     endpoints,
     evidence,
+    exports,
     gateways,
     hosts,
     inventories,
@@ -42,6 +43,7 @@ COLLECTORS: tuple[Collector, ...] = (
     keys.COLLECTOR,
     dns.COLLECTOR,
     deliveries.COLLECTOR,
+    exports.COLLECTOR,
 )
 #: What a facts schema says of where its kind can be known.
 LIVE = "live"
