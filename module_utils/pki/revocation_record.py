@@ -116,6 +116,21 @@ class Recorded:
         """What a plan needs of it."""
         return Revocation(self.cause, self.kind.final, self.submitted, self.revoked)
 
+    def as_result(self) -> dict[str, Any]:
+        """What a playbook shows of it, as JSON types."""
+        steps = {name: iso(when) if (when := self.step(name)) else "" for name in STEPS}
+        return {
+            "certificate": self.certificate,
+            "version": self.version,
+            "serial": self.serial,
+            "cause": self.cause,
+            "reason": self.reason,
+            "code": self.code,
+            "by": self.by,
+            "noticed": iso(self.noticed),
+            **steps,
+        }
+
     def content(self) -> bytes:
         """The file."""
         done: dict[str, Any] = {

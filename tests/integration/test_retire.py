@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Old versions are retired, and keys marked as compromised: real playbooks, a real key server."""
+"""Old versions are retired: real playbooks, a real key server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from pki import (
     accepted_record,
     crl_cache,
     keystores,
-    ledger,
     public_state,
     request_stage,
     session,
@@ -353,85 +352,3 @@ def test_the_pipelines_login_may_not_retire(desk: HostDesk) -> None:
         config = f"{TLS_MOUNT}/keys/{desk.name}/config"
         error = denied(lambda: client.write(config, {"min_decryption_version": 2}))
         assert error.rule == "VAULT-DENIED"
-
-
-# --- a key that others know -------------------------------------------------------------------
-
-
-LEAKED = {"reason": "a laptop with the key was stolen"}
-
-
-@pytest.fixture(scope="module")
-def leaked(
-    tmp_path_factory: pytest.TempPathFactory, openbao: OpenBao, site: controller_world.Web
-) -> HostDesk:
-    """One version, accepted and in service."""
-    made = HostDesk(tmp_path_factory.mktemp("leaked"), openbao, site)
-    made.two_versions(1)
-    return made
-
-
-def digests(desk: HostDesk) -> dict[str, str]:
-    with desk.openbao.client("pipeline") as client:
-        return ledger.stored(client, ["nonprod"])
-
-
-def test_a_check_names_what_would_be_marked_and_made_and_does_neither(leaked: HostDesk) -> None:
-    before = leaked.files()
-    spki = leaked.request(1).spki_sha256
-    told = leaked.play("compromised", "--check", "--diff", certificate=leaked.name, **LEAKED)
-    assert told.changed == 2  # the ledgers with the wish, the request
-    assert spki in told.output
-    assert "would be made" in flat(told), told.output
-    assert leaked.files() == before
-    assert not (leaked.base / "compromised.yml").exists()
-    assert spki not in digests(leaked)
-    assert leaked.key()["latest_version"] == 1
-
-
-def test_one_command_marks_the_key_and_makes_another_with_its_request(leaked: HostDesk) -> None:
-    spki, serial = leaked.request(1).spki_sha256, leaked.serial(1)
-    done = leaked.play("compromised", certificate=leaked.name, **LEAKED)
-    assert done.changed == 2
-    assert spki in digests(leaked)
-    (entry,) = yaml.safe_load((leaked.base / "compromised.yml").read_text())["compromised"]
-    assert entry == {
-        "spki_sha256": spki,
-        "certificate": leaked.name,
-        "since": entry["since"],
-        **LEAKED,
-    }
-    assert leaked.request(2).spki_sha256 != spki
-    printed = flat(done)
-    assert f"naming serial {serial}" in printed
-    assert f"have serial {serial} revoked for key compromise" in printed
-    assert f"{leaked.name} requested" in printed
-    text = leaked.read(1, "revocation.txt").decode()
-    assert "key compromise (CRL reason code 1)" in text
-    assert "major security incident" in text
-
-
-def test_said_again_it_is_still_about_the_same_key(leaked: HostDesk) -> None:
-    before = leaked.files()
-    assert leaked.play("compromised", certificate=leaked.name, **LEAKED).changed == 0
-    assert leaked.files() == before
-    # Also once the replacement is in service: a repeated command must not end a good key.
-    leaked.answer(2)
-    leaked.accept(2)
-    before = leaked.files()
-    assert leaked.play("compromised", certificate=leaked.name, **LEAKED).changed == 0
-    assert leaked.files() == before
-    assert leaked.request(2).spki_sha256 not in digests(leaked)
-
-
-def test_the_key_of_an_open_request_is_marked_and_the_request_withdrawn(
-    tmp_path: Path, openbao: OpenBao, site: controller_world.Web
-) -> None:
-    desk = HostDesk(tmp_path, openbao, site)
-    desk.play("site")
-    done = desk.play("compromised", certificate=desk.name, **LEAKED)
-    assert done.changed == 2
-    assert desk.record(1, "outcome.yml")["outcome"] == "withdrawn"
-    assert desk.request(1).spki_sha256 in digests(desk)
-    assert desk.request(2).spki_sha256 != desk.request(1).spki_sha256
-    assert desk.play("compromised", certificate=desk.name, **LEAKED).changed == 0

@@ -190,7 +190,7 @@ FLOORS = (
     ("facts.*",),
     ("collecting", "checking"),
     ("reports", "reports.*"),
-    ("check_run", "check"),
+    ("check_run", "check", "parties", "party_view"),
 )
 
 
