@@ -12,7 +12,8 @@ short_description: Back up the key server by a snapshot of its storage
 version_added: 0.1.0
 description:
   - Streams a raft snapshot of HashiCorp Vault or OpenBao into a private file on the controller,
-    looks it through and records it in C(backups.jsonl) beside the inventory, for a person to commit.
+    looks it through and records it in C(backups.jsonl) beside the inventory, for a person to
+    commit.
   - The snapshot holds the whole storage of the server and is encrypted by its seal. It is worth
     nothing without the unseal keys of that server, which somebody else keeps, elsewhere.
   - Every run makes one more backup. Older ones that stand in the record are removed beyond O(keep),

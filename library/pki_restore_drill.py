@@ -85,8 +85,8 @@ options:
   vault:
     description:
       - A login that was there when the snapshot was taken, and may look at keys, sign with them and
-        list the ledger of compromised keys, as the pipeline's. Its address and its CA are replaced by
-        those of the scratch server.
+        list the ledger of compromised keys, as the pipeline's. Its address and its CA are replaced
+        by those of the scratch server.
       - Its keys are those of the option of the same name of C(pki_plan).
     type: dict
     default: {}
@@ -154,7 +154,7 @@ from ansible.module_utils.pki.trail import event
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY, JUDGED, VAULT
 
-LARGEST_KEY = 4096
+LARGEST_KEY = 1 << 12
 SPEC = {
     **INVENTORY,
     **JUDGED,

