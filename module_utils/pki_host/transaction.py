@@ -402,7 +402,7 @@ def _stopped_instead(desired: Desired, cause: HostError) -> HostError:
     except Exception as exc:
         with contextlib.suppress(Exception):
             _manager(desired).cut()
-        return _stuck(desired.name, "stop", cause, exc)
+        return _ended(desired.name, cause, exc)
     return _wrapped(
         cause,
         f"{desired.name}: the gateway is stopped, since what was in service before has a "
@@ -461,6 +461,17 @@ def _stuck(name: str, step: str, cause: Exception, second: Exception) -> HostErr
         "brought back into service",
     )
     error.next_step = f"{error.next_step}; going back failed with: {fields.found}"
+    return error
+
+
+def _ended(name: str, cause: Exception, second: Exception) -> HostError:
+    error = _wrapped(
+        cause,
+        f"{name}: what was in service before has a compromised key, and the gateway could not be "
+        "stopped in order; its process was ended",
+    )
+    fields = _wrapped(second, "")
+    error.next_step = f"{error.next_step}; see that it stays down: {fields.message} {fields.found}"
     return error
 
 

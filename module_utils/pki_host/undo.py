@@ -17,6 +17,9 @@ from typing import Any
 from . import files
 from .errors import HostError
 
+#: Below the gateway's root; previous bytes of files lie in it beside the record.
+DIRECTORY = "transaction"
+
 
 @dataclass
 class Undo:
@@ -31,7 +34,7 @@ class Undo:
 
     @property
     def _directory(self) -> str:
-        return os.path.join(self.root, "transaction")
+        return os.path.join(self.root, DIRECTORY)
 
     @property
     def _record(self) -> str:

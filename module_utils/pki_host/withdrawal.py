@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from . import compromised, files
 from .compromised import Listed
 from .errors import HostError
-from .undo import Undo
+from .undo import DIRECTORY, Undo
 
 _USED = re.compile(rb"(/[^\s\"';{}]*/current)/")
 
@@ -31,8 +31,7 @@ def serves(root: str, config_file: str, recorded: Iterable[str] = ()) -> Listed 
     """
     links = {*recorded, *links_in(files.read(os.path.join(root, config_file)) or b"")}
     undo = _open_transaction(root)
-    if undo is not None:
-        links |= {*undo.links, *links_in(_before(undo, config_file))}
+    links |= {*(undo.links if undo else ()), *_before(root)}
     for link in sorted(links):
         targets = {files.link_target(link), undo.links.get(link) if undo else None}
         for target in sorted(target for target in targets if target):
@@ -46,11 +45,15 @@ def _open_transaction(root: str) -> Undo | None:
     try:
         return Undo.load(root)
     except HostError:
-        return None  # damaged: what is on disk still tells
+        return None  # damaged: the copies beside it still tell
 
 
-def _before(undo: Undo, path: str) -> bytes:
+def _before(root: str) -> set[str]:
+    """The links of every configuration that an open transaction keeps a copy of."""
+    kept = os.path.join(root, DIRECTORY)
     try:
-        return undo.previous(path) or b""
-    except HostError:
-        return b""
+        names = os.listdir(kept)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    copies = (files.read(os.path.join(kept, name)) for name in names)
+    return {link for copy in copies for link in links_in(copy or b"")}
