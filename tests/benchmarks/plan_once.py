@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "module_utils")]
 
 from datetime import UTC, datetime
 
-from pki import check_run, gather, public_state
+from pki import check_run, gather, parties, public_state
 from pki.lifecycle import KeyVersion
 from pki.session import Inputs
 
@@ -46,12 +46,15 @@ def main(inventory: Path, now: datetime) -> None:
     """Plan once and tell what it took."""
     imported = time.process_time()
     inputs = check_run.scene(inventory, ROOT / "policies", now).inputs
-    plans = gather.plans(inputs, keys(inputs), {})
+    found = parties.review(inputs)
+    plans = gather.plans(inputs, keys(inputs), {}, held=found.holds)
     ended = time.process_time()
     told = {
         "process": ended,
         "plan": ended - imported,
-        "states": [plan.state.value for plan in plans],
+        "findings": found.findings,
+        "quotas": parties.as_rows(found.quotas),
+        "states": {plan.name: plan.state.value for plan in plans},
     }
     print(json.dumps(told))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
-from pki import acceptance, accepted_record, check_run, crl_cache, csr, public_state
+from pki import acceptance, accepted_record, check_run, crl_cache, csr, policy_files, public_state
 from pki.inventory import Certificate
 from pki.session import Inputs
 from pki.stores.transit import mount_for
@@ -41,6 +41,7 @@ def write(folder: Path, participants: int, providers: int = PROVIDERS) -> Path:
         _dump(base, "organisations", _organisations(participants, providers))
         _dump(base, "certificates", list(_certificates(participants, providers, environment_class)))
         _dump(base, "trust", {f"dip-{environment_class}": trust})
+        (base / "evidence.yml").write_text(yaml.safe_dump({"evidence": _evidence()}))
     return folder / CLASSES[0]
 
 
@@ -158,6 +159,15 @@ def _organisation(key: str, party: str) -> dict[str, Any]:
 def _person(key: str, number: int, role: str) -> dict[str, Any]:
     name, email = f"Person {number} of {key}", f"person-{number}@{key}.example"
     return {"name": name, "email": email, "role": role, "permanent": number == 1}
+
+
+def _evidence() -> list[dict[str, str]]:
+    policy = policy_files.load_policies(POLICIES, ["mhhs-dip"])["mhhs-dip"]
+    return [
+        {"id": rule.item, "date": READY, "owner": "Owner", "reference": f"GRC-{number}"}
+        for number, rule in enumerate(policy.rules)
+        if rule.item
+    ]
 
 
 def _certificates(participants: int, providers: int, cls: str) -> Iterator[dict[str, Any]]:

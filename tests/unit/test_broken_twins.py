@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pki import check_run, gather, parties
+from pki.lifecycle import Kind
 from pki.policy import Rule
 from unit import twin
+from unit.pki_factory import NOW
 from unit.test_examples import POLICY, judged
 
 #: Kinds of facts that an inventory's own files decide; `dns` is known live only.
 KINDS = ("declaration", "inventory", "roster", "dca_account")
 TWINS = [pytest.param(one, id=f"{one['rule']}-{one['object'].split()[0]}") for one in twin.table()]
+MAKING = {Kind.CREATE_KEY, Kind.WRITE_REQUEST}
 FIELDS = {
     *("rule", "effect", "example", "object", "says"),
-    *("class", "change", "without", "committed", "damaged", "also"),
+    *("class", "change", "without", "committed", "damaged", "also", "holds"),
 }
 
 
@@ -54,6 +58,31 @@ def test_a_broken_twin_is_found_by_its_rule_and_by_no_other(
     assert found["next_step"]
     effects = {"refuse": (True, False), "hold": (False, True), "report": (False, False)}
     assert (found["refuses"], found["holds"]) == effects[one["effect"]]
+
+
+@pytest.mark.parametrize("one", TWINS)
+def test_a_run_that_makes_keys_does_with_a_twin_what_the_table_says(
+    one: dict[str, Any], tmp_path: Path
+) -> None:
+    """As the module plans it: with what it found, nothing exists and everything is to be made."""
+    inputs = check_run.scene(twin.make(one, tmp_path), twin.POLICIES, NOW).inputs
+    found = parties.review(inputs)
+    refused = {error.rule for error in found.refusals}
+    assert (one["rule"] in refused) == (one["effect"] == "refuse")
+    assert refused <= {one["rule"], *one.get("also", ())}
+    held = {name for name, holds in found.holds.items() if one["rule"] in {h.rule for h in holds}}
+    assert ("holds" in one) == (one["effect"] == "hold")
+    if one["effect"] == "hold":
+        assert held == set(one["holds"])
+        plans = gather.plans(inputs, gather.Keys(), {}, held=found.holds)
+        making = {plan.name for plan in plans if MAKING & {action.kind for action in plan.actions}}
+        assert making == set(inputs.declared.certificates) - held
+        for plan in plans:
+            assert (one["rule"] in plan.message) == (plan.name in held)
+            assert plan.needs_person == (plan.name in held)
+    (sentence, *_) = [text for text in found.findings if one["rule"] in text]
+    assert one["says"] in sentence
+    assert one["object"] in sentence
 
 
 @pytest.mark.parametrize("one", TWINS)

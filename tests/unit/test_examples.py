@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from pki import check, policy_files
+from pki import check, parties, policy_files
 from pki.reports import files
 from unit import twin
 from unit.pki_factory import NOW
@@ -44,6 +44,21 @@ def test_nothing_is_found_in_an_example_at_any_level(
     code, result = judged(twin.EXAMPLES / example / environment_class, tmp_path)
     assert (code, unmet(result), result["faults"]) == (0, set(), [])
     assert {"declaration", "inventory", "roster", "evidence", "dca_account"} <= set(result["kinds"])
+
+
+@pytest.mark.parametrize(("example", "environment_class"), INVENTORIES)
+def test_a_run_that_makes_keys_finds_nothing_in_an_example_and_nothing_is_missing(
+    example: str, environment_class: str
+) -> None:
+    found = parties.review(twin.intact(example, environment_class))
+    assert (found.findings, found.refusals, found.holds) == ([], [], {})
+    holders = {one.organisation for one in found.quotas}
+    for need in found.needs:
+        # A provider's TLS certificate is in the provider's own inventory.
+        assert need.entries or need.organisation not in holders
+    for quota in found.quotas:
+        assert (quota.issued, quota.revoked, quota.pending) == (0, 0, 0)
+        assert quota.left == quota.quota
 
 
 def test_there_is_an_example_for_each_party_and_each_scenario_of_clause_5_5() -> None:
