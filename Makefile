@@ -20,7 +20,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: help lab lab-down status policy policy-test explain test lint unit adversarial interop generations \
+.PHONY: help lab lab-down status policy parties policy-test explain test lint unit adversarial interop generations \
   integration molecule faults molecule-clean mutants bench requirements clean
 
 help: ## Show what there is
@@ -68,6 +68,9 @@ status: $(VENV)/.lab ## Every certificate in one table; reads only
 # its last line and by `status` in $(POLICY_REPORTS)/result.json; a pipeline may as well call it.
 policy: $(VENV)/.run ## Judge INVENTORY as it is committed; no network, no Vault
 	@$(CHECK) --inventory "$(INVENTORY)" --report-dir "$(POLICY_REPORTS)"
+
+parties: $(VENV)/.run ## Say who in INVENTORY needs which certificate, what quotas allow and what holds
+	@env PYTHONPATH=module_utils $(BIN)/python -m pki.parties --inventory "$(INVENTORY)"
 
 policy-test: $(VENV)/.run ## Run INVENTORY's own policy cases (policy/cases) on its overlay
 	@env PYTHONPATH=module_utils $(BIN)/python -m pki.policy_test --inventory "$(INVENTORY)"

@@ -14,6 +14,9 @@ description:
   - Reads the inventory, the public files beside it, the keys in their stores and the cached
     CRLs, and decides by an ordered chain of checks what every certificate's state is and what
     happens next.
+  - Judges parties, people and quotas of the whole inventory first, with its waivers. What refuses
+    ends the run before Vault is asked; what holds takes away new keys and requests of the
+    certificates it is about, and nothing else.
   - Changes nothing. What it returns in RV(actions) is what the other modules carry out.
 extends_documentation_fragment:
   - pki_inventory
@@ -165,6 +168,29 @@ sentences:
   returned: success
   type: list
   elements: str
+findings:
+  description: What was found of parties, people and quotas, a sentence each, the decisive first.
+  returned: success
+  type: list
+  elements: str
+quotas:
+  description:
+    - How much of its quota each organisation's certificates take. C(quota) and C(left) are null
+      where the inventory records no quota; C(left) is below zero where it is exceeded.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - organisation: example-energy
+      quota: 8
+      issued: 2
+      revoked: 1
+      pending: 1
+      left: 4
+quota_table:
+  description: The same as a table, aligned; empty when no organisation is judged.
+  returned: success
+  type: str
 table:
   description: The table of all certificates, aligned.
   returned: success
@@ -217,6 +243,7 @@ from ansible.module_utils.pki import (
     ledger,
     out_of_service,
     outcomes,
+    parties,
     probe,
     report,
     session,
@@ -273,6 +300,8 @@ def check(params, inputs):
 def handler(module):
     inputs = session.load(module.params)
     check(module.params, inputs)
+    review = parties.review(inputs)
+    inventory.raise_all(review.refusals)
     on_hosts = host_keys.read(inputs.declared, module.params["host_keys"])
     with keystores.vault(module.params["vault"], os.environ) as client:
         keys = gather.keys(inputs, keystores.Stores(client, inputs.policies, on_hosts))
@@ -280,7 +309,8 @@ def handler(module):
     inputs = session.knowing(inputs, compromised)
     asked = {str(one["certificate"]): str(one["reason"]) for one in module.params["asked"]}
     seen, deploy_now = probe.serials(module.params["endpoints"]), module.params["deploy_now"]
-    plans = gather.plans(inputs, keys, seen, asked, deploy_now.strip())
+    plans = gather.plans(inputs, keys, seen, asked, deploy_now.strip(), review.holds)
+    quotas = parties.as_rows(review.quotas)
     told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
     entry_of = {name: one.entry for name, one in inputs.declared.certificates.items()}
     document = report.status(plans, inputs.now, module.params["refused"])
@@ -296,6 +326,9 @@ def handler(module):
             if plan not in told and action.kind in KEEPING and action.version != plan.pending
         ],
         "sentences": [*report.sentences(told), *declarations.quotas(inputs.declared)],
+        "findings": review.findings,
+        "quotas": quotas,
+        "quota_table": report.quota_table(quotas),
         "table": report.table(document),
         "status": document,
         "compromised": compromised,

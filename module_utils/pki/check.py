@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     try:
         status, text = _explained(options) if options.explain else _checked(options, now)
     except Exception as exc:
-        status, text = Status.FAULT, _fault(_known(exc), options.report_dir)
-    return _told(status, text)
+        status, text = Status.FAULT, _fault(known(exc), options.report_dir)
+    return told(status, text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +103,7 @@ def _explained(options: argparse.Namespace) -> tuple[Status, str]:
     return Status.CLEAN, text
 
 
-def _known(exc: Exception) -> PkiError:
+def known(exc: Exception) -> PkiError:
     """A fault as it is told: what is not ours by type and place only, since texts hold secrets."""
     if isinstance(exc, PkiError):
         return exc
@@ -130,7 +130,7 @@ def _fault(error: PkiError, report_dir: Path | None) -> str:
     return told
 
 
-def _told(status: Status, text: str) -> int:
+def told(status: Status, text: str) -> int:
     """Print. A reader that has gone (``| head``) changes nothing about the exit code."""
     try:
         print(text, flush=True)

@@ -18,20 +18,17 @@ from . import (
     policy_files,
     policy_lint,
     session,
-    waivers,
 )
 from .checking import Result
 from .documents import Collected, Validators
 from .errors import PkiError
 from .facts.scene import Scene
 from .policy import Policy
-from .waivers import Waiver
 
 #: Facts of many certificates with their chains; more is not read into memory.
 MAXIMUM_BYTES = 256 * 1024 * 1024
 CERTIFICATES = "certificates"
 CRL_CACHE = ".crl-cache"
-WAIVERS = "waivers.yml"
 
 
 def scene(inventory: Path, policy_dir: Path, now: datetime | None = None) -> Scene:
@@ -120,16 +117,7 @@ def judge(
         validators=Validators(schemas),
         scopes=collecting.kind_scopes(schemas),
         today=moment.date(),
-        waivers=() if inventory is None else waived(inventory, policy_dir),
+        waivers=() if inventory is None else inventory_files.waived(inventory, policy_dir),
         level=level,
         faults=[problem.error() for problem in policy_lint.lint(policies, schemas)],
     )
-
-
-def waived(inventory: Path, policy_dir: Path) -> tuple[Waiver, ...]:
-    """The waivers beside an inventory; PkiError with the line when they cannot be used."""
-    file = inventory / WAIVERS
-    if not file.exists():
-        return ()
-    schema = policy_files.load_schema(policy_dir)
-    return waivers.load(inventory_files.relative(file), policy_files.read_text(file), schema)

@@ -28,6 +28,9 @@ PENDING = "accepted-pending-revocation"
 #: The kinds of what is no object of the inventory: the organisation's overlays and waivers.
 OVERLAY, WAIVER = "overlay", "waiver"
 
+#: The fault of a check that had nothing to say about anything.
+EMPTY = "CHECK-EMPTY"
+
 _FAILING = (Outcome.FAILED, Outcome.NOT_EVALUATED)
 
 
@@ -324,7 +327,7 @@ def _undeclared(collected: Collected) -> Iterator[Mapping[str, str]]:
 def _nothing_evaluated(collected: Collected) -> PkiError:
     return PkiError(
         "no rule was evaluated",
-        rule="CHECK-EMPTY",
+        rule=EMPTY,
         found=f"{len(collected.declarations)} declared objects, {len(collected.documents)} "
         "with facts",
         expected="at least one rule over one object",

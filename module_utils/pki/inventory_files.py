@@ -15,15 +15,17 @@ from typing import Any
 
 import yaml
 
-from . import marked_yaml, plain_files
+from . import marked_yaml, plain_files, policy_files, waivers
 from .errors import PkiError
 from .marked_yaml import Marked
 from .policy import Place
+from .waivers import Waiver
 
 REQUIRED = ("organisations", "certificates", "trust")
 OPTIONAL = ("gateways",)
 VARIABLES = (*REQUIRED, *OPTIONAL)
 EVIDENCE = "evidence"
+WAIVERS = "waivers.yml"
 SUFFIXES = (".yml", ".yaml")
 
 _FOLDER = Path("group_vars", "all")
@@ -111,6 +113,21 @@ def _tolerant(folder: Path, name: str) -> dict[tuple[str, str], Place]:
     if name == EVIDENCE:
         return dict(_evidence_places(file))
     return dict(_places(file, name, file.marked.value.get(name)))
+
+
+def evidence(directory: Path) -> Any:
+    """``evidence.yml`` beside an inventory as written, None without one; PkiError if unreadable."""
+    path = _path(directory, EVIDENCE)
+    return None if path is None else _file(path).marked.value
+
+
+def waived(directory: Path, policy_dir: Path) -> tuple[Waiver, ...]:
+    """The waivers beside an inventory; PkiError with the line when they cannot be used."""
+    file = directory / WAIVERS
+    if not file.exists():
+        return ()
+    schema = policy_files.load_schema(policy_dir)
+    return waivers.load(relative(file), policy_files.read_text(file), schema)
 
 
 def relative(path: Path) -> str:

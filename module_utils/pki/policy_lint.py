@@ -22,7 +22,7 @@ from .cel_tree import Index, Literal, Member, Name, Node, children, text
 from .errors import PkiError
 from .lint_shapes import Shape, of_parameters, of_schema
 from .lint_types import POLICY, Complaint, Reading
-from .policy import EVIDENCE, Parameter, Place, Policy, Rule
+from .policy import EVIDENCE, HOLDING, Parameter, Place, Policy, Rule
 from .shipped import DIRECTORY
 
 Schemas = Mapping[str, Mapping[str, Any]]
@@ -31,8 +31,6 @@ PLAIN_NUMBERS = (0, 1)
 #: The methods by which code reads a parameter.
 _READERS = frozenset({"parameter", "number", "strings"})
 _DECIDING = ("when", "require")
-#: The kinds of facts that are judged before a key or request is made: only there can a rule hold.
-HOLDING = ("declaration", "inventory", "roster", "dca_account")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from . import public_state
-from .errors import render
+from .errors import render, shown
 from .plan import Action, CertificatePlan
 from .public_state import iso
 from .windows import Timing
 
 STATUS_SCHEMA = 1
 COLUMNS = ("certificate", "state", "common name", "serial", "days left", "next action")
+QUOTA_COLUMNS = ("organisation", "quota", "issued", "revoked", "asked for", "left")
+_COUNTED = ("quota", "issued", "revoked", "pending", "left")
 SERIAL_SHOWN = 16
 
 
@@ -29,7 +31,27 @@ def table(document: Mapping[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [COLUMNS]
     for entry in document["certificates"]:
         rows += [_row(entry), *_retired(entry)]
-    widths = [max(columns(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    return aligned(rows)
+
+
+def quota_table(quotas: Iterable[Mapping[str, Any]]) -> str:
+    """One line an organisation: what the portal allows, what counts, and what is left.
+
+    Empty without organisations. A dash is for what the inventory does not say.
+    """
+    rows = [
+        (
+            shown(one["organisation"]),
+            *("-" if one[name] is None else str(one[name]) for name in _COUNTED),
+        )
+        for one in quotas
+    ]
+    return aligned([QUOTA_COLUMNS, *rows]) if rows else ""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of as many cells each, in columns as wide as a terminal needs them."""
+    widths = [max(columns(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 

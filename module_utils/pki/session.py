@@ -21,6 +21,7 @@ from . import (
     ledger,
     policy_files,
     revocation_sources,
+    shipped,
     trust_files,
 )
 from .errors import PkiError
@@ -33,7 +34,8 @@ from .trust_files import LoadedTrust
 class Inputs:
     """The declared inventory with its policies and pinned CAs.
 
-    ``base_dir`` is the inventory's directory: file names in the inventory start there.
+    ``base_dir`` is the inventory's directory: file names in the inventory start there;
+    ``policy_dir`` has the policies and the schemas of facts.
     ``compromised`` are the keys that must never be used again, by SPKI digest, and who says so.
     """
 
@@ -46,6 +48,7 @@ class Inputs:
     given_crls: Mapping[str, bytes] = field(default_factory=dict)
     base_dir: Path = Path()
     compromised: Mapping[str, str] = field(default_factory=dict)
+    policy_dir: Path = shipped.DIRECTORY
 
     def policy_of(self, certificate: str) -> Policy:
         """The policy that a declared certificate follows, by its name or its entry's."""
@@ -93,6 +96,7 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
             ledger.committed(_directory(params, "base_dir"), _directory(params, "policy_dir")),
             params.get("compromised") or {},
         ),
+        policy_dir=_directory(params, "policy_dir"),
     )
 
 

@@ -17,7 +17,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from integration.openbao_server import TLS_MOUNT, OpenBao
 from pki import csr
-from unit import controller_world, pki_factory
+from unit import controller_world, pki_factory, ready
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -71,13 +71,13 @@ class Desk:
             crl = ca.crl(start=NOW - timedelta(hours=1), end=NOW + DAY)
             url = self.web.serve(f"/{self.name}/{label}", controller_world.content(crl))
             pinned[label] = [{"file": f"trust/{label}.pem", "sha256": ca.sha256, "crl_urls": [url]}]
-        admin = {"name": "Ada", "email": "ada@a.example", "role": "certificate_admin"}
         return {
             "organisations": {
                 "example-energy": {
                     "party": "market_participant_active",
                     "subject": dict(pki_factory.SUBJECT),
-                    "roster": [admin],
+                    "roster": [ready.admin()],
+                    **ready.organisation(),
                 }
             },
             "certificates": [

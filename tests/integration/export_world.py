@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.bringing_desk import PROJECT, Ran
 from integration.openbao_server import KV_MOUNT, OpenBao
 from pki import csr, public_state
-from unit import controller_world, pki_factory
+from unit import controller_world, pki_factory, ready
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -92,7 +92,7 @@ class ExportWorld:
             for name in (ADMIN, OTHER_ADMIN)
         ]  # fmt: skip
         gone = {**people[0], "name": "Gone Admin", "email": "g@a.example", "left": "2026-02-03"}
-        dates = {"registered": "2026-01-02", "vetted": "2026-01-02", "quota": 20}
+        dates = {**ready.organisation(), "quota": 20}
         subject = dict(pki_factory.SUBJECT)
         return {
             "organisations": {

@@ -31,6 +31,7 @@ from pki_host import files
 from pki_host.gateways import adapter
 from pki_host.service import Daemon
 from pki_host.transaction import Desired
+from unit import ready
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "filter_plugins"))
@@ -191,7 +192,8 @@ class World:
                 "example-energy": {
                     "party": "market_participant_active",
                     "subject": {"O": "Example Energy Ltd", "L": "London", "ST": "L", "C": "GB"},
-                    "roster": [{"name": "A", "email": "a@a.example", "role": "certificate_admin"}],
+                    "roster": [ready.admin("A", "a@a.example")],
+                    **ready.organisation(),
                 }
             },
             "certificates": [

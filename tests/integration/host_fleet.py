@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from integration.openbao_server import KV_MOUNT, OpenBao
 from integration.vault_tap import Tap
 from pki import csr
-from unit import controller_world, pki_factory
+from unit import controller_world, pki_factory, ready
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -87,13 +87,13 @@ class Fleet:
             crl = ca.crl(start=NOW - timedelta(hours=1), end=NOW + DAY)
             url = web.serve(f"/{self.name}/{label}", controller_world.content(crl))
             pinned[label] = [{"file": f"trust/{label}.pem", "sha256": ca.sha256, "crl_urls": [url]}]
-        person = {"name": "Ada", "email": "ada@a.example", "role": "certificate_admin"}
         values: dict[str, Any] = {
             "organisations": {
                 "example-energy": {
                     "party": "market_participant_active",
                     "subject": dict(pki_factory.SUBJECT),
-                    "roster": [person],
+                    "roster": [ready.admin()],
+                    **ready.organisation(),
                 }
             },
             "certificates": [

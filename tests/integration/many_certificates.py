@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from unit import pki_factory
+from unit import pki_factory, ready
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -81,8 +81,7 @@ class Office:
             (base / "trust" / f"{label}.pem").write_bytes(ca.pem)
             file = {"file": f"trust/{label}.pem", "sha256": ca.sha256}
             pinned[label] = [{**file, "crl_urls": [f"http://127.0.0.1:9/{label}"]}]
-        admin = {"name": "Ada", "email": "ada@a.example", "role": "certificate_admin"}
-        self._write("organisations", {"example-energy": organisation(admin)})
+        self._write("organisations", {"example-energy": organisation(ready.admin())})
         self._write("certificates", [dict(entry) for entry in certificates])
         self._write("certificates_vault", dict(vault))
         trust_set = {"policy": "mhhs-dip", "environment_class": "nonprod"}
@@ -147,11 +146,12 @@ class Office:
         }
 
 
-def organisation(admin: Mapping[str, str]) -> dict[str, Any]:
+def organisation(admin: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "party": "market_participant_active",
         "subject": dict(pki_factory.SUBJECT),
         "roster": [dict(admin)],
+        **ready.organisation(),
     }
 
 

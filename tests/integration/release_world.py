@@ -17,7 +17,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.openbao_server import TLS_MOUNT, OpenBao
 from pki import crl_cache, keystores, public_state, request_stage, session
-from unit import pki_factory
+from unit import pki_factory, ready
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -79,13 +79,13 @@ class ReleaseWorld:
             (self.base / "ca" / f"{label}.pem").write_bytes(ca.pem)
             url = f"http://crl.example/{label}"
             pinned[label] = [{"file": f"ca/{label}.pem", "sha256": ca.sha256, "crl_urls": [url]}]
-        person = {"name": "A", "email": "a@a.example", "role": "certificate_admin"}
         return {
             "organisations": {
                 "example-energy": {
                     "party": "market_participant_active",
                     "subject": dict(pki_factory.SUBJECT),
-                    "roster": [person],
+                    "roster": [ready.admin("A", "a@a.example")],
+                    **ready.organisation(),
                 }
             },
             "certificates": [

@@ -92,7 +92,10 @@ def fill_in(runner: Clone, lab: Lab) -> None:
     ])  # fmt: skip
     replace(
         everywhere / "group_vars/all/certificates.yml",
-        [("domain: FILL-IN", "domain: first.example-energy.co.uk")],
+        [
+            ("domain: FILL-IN", "domain: first.example-energy.co.uk"),
+            ("domain_verified: FILL-IN", "domain_verified: 2026-01-04"),
+        ],
     )
     ports = record["ports"]
     replace(everywhere / "group_vars/all/gateways.yml", [

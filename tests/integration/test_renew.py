@@ -18,7 +18,7 @@ import pytest
 import yaml
 from integration.openbao_server import TLS_MOUNT, OpenBao
 from pki import csr, ledger
-from unit import controller_world, pki_factory
+from unit import controller_world, pki_factory, ready
 
 pytestmark = pytest.mark.integration
 
@@ -64,9 +64,8 @@ class Desk:
                 "example-energy": {
                     "party": "market_participant_active",
                     "subject": dict(pki_factory.SUBJECT),
-                    "roster": [
-                        {"name": "Ada", "email": "ada@a.example", "role": "certificate_admin"}
-                    ],
+                    "roster": [ready.admin()],
+                    **ready.organisation(),
                 }
             },
             "certificates": [
