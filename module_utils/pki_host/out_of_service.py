@@ -282,7 +282,7 @@ def run(root: str, gateway_root: str, keys: list[Listed], *, check: bool) -> Out
         except HostError as exc:
             failures.append(exc)
     wrong = [one for one in found(root, listed) if one.wrong]
-    if wrong and not check:
+    if listed and not check:
         with files.HostLock(os.path.join(root, ".lock")):
             wrong = [one for one in found(root, listed) if one.wrong]
             # A link to such a release is how a gateway that could not be stopped is found again.

