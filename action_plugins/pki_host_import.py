@@ -32,7 +32,7 @@ from pki import (
 from pki.desk import Desk
 from pki.errors import PkiError
 from pki.import_stage import Arrival
-from pki_ansible import failure, host_task
+from pki_ansible import failure, host_task, telling
 
 REQUIRED = (
     "organisations",
@@ -98,10 +98,14 @@ class ActionModule(ActionBase):
             mine = [place.certificate]
             there = host_task.Host(host, inputs, arguments, execute, mine, client, logins)
             moved, created = _onto(there, arrival, check)
-        contents = arrival.contents(created)
-        if not check:
-            public_state.write(arrival.directory, contents)
-        return arrival.result(contents, moved, check)
+        with telling() as happened:
+            if moved and not check:
+                happened.append(arrival.key_event())
+            contents = arrival.contents(created)
+            if contents and not check:
+                public_state.write(arrival.directory, contents)
+                happened.append(arrival.files_event(contents))
+        return {**arrival.result(contents, moved, check), "trail": happened}
 
 
 def _must_be_kept_on(host: str, place: Desk) -> None:

@@ -91,7 +91,8 @@ class ActionModule(ActionBase):
             outcome = batch.run(
                 [wish for wish in wanted if (wish.certificate, wish.version) not in stopped], 1
             )
-            whole = request_batch.Outcome(outcome.done, (*refused, *outcome.refused))
+            everyone = (*refused, *outcome.refused)
+            whole = request_batch.Outcome(outcome.done, everyone, outcome.trail)
             return _result(whole, there.told if check else there.inspect())
 
 
@@ -119,6 +120,7 @@ def _result(outcome: request_batch.Outcome, keys: list[Result]) -> Result:
         "refusals": [report.refusal(one["error"]) for one in refused],
         "sentences": [done.sentence() for done in outcome.done],
         "diff": [done.diff() for done in outcome.done if done.files],
+        "trail": list(outcome.trail),
         "keys": keys,
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ansible.plugins.action import ActionBase
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
-from pki import acceptance, held, key_place, passphrases, public_state, session
+from pki import acceptance, held, key_place, passphrases, public_state, session, trail
 from pki.errors import PkiError
 from pki.lifecycle import Kind
 from pki.public_state import VersionFiles
@@ -106,7 +107,7 @@ class ActionModule(ActionBase):
             refused += _refused_by_host(result, accepted)  # listed by another run meanwhile
         early = [choice for choice in choices if choice.early]
         if not result.get("failed") and not self._task.check_mode:
-            _record(inputs, early)
+            result["trail"] = [*result.get("trail", ()), *_record(inputs, early)]
         result["held"] = [choice.as_held() for choice in choices if choice.waits]
         result["early"] = [choice.as_early(str(_directory(inputs, choice))) for choice in early]
         # A refusal is reported, and stops only its own certificate: nothing of it is sent.
@@ -231,12 +232,21 @@ def _directory(inputs: session.Inputs, choice: held.Choice) -> Path:
     return inputs.certificates_dir / choice.certificate / str(choice.version)
 
 
-def _record(inputs: session.Inputs, early: list[held.Choice]) -> None:
-    """Keep why a certificate did not wait, for a person to commit; the first word stands."""
+def _record(inputs: session.Inputs, early: list[held.Choice]) -> list[dict[str, Any]]:
+    """Keep why a certificate did not wait, for a person to commit; the first word stands.
+
+    Returns what was written, for the audit trail.
+    """
+    happened = []
     for choice in early:
         directory = _directory(inputs, choice)
         if not (directory / held.RECORD).exists():
-            public_state.write(directory, {held.RECORD: choice.record(inputs.now)})
+            content = choice.record(inputs.now)
+            public_state.write(directory, {held.RECORD: content})
+            digests = {held.RECORD: sha256(content).hexdigest()}
+            what = "delivered before its window"
+            happened.append(trail.event(what, choice.certificate, choice.version, digests))
+    return happened
 
 
 def _bundle(inputs: session.Inputs, name: str, files: VersionFiles, accepted: Accepted) -> Bundle:

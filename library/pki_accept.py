@@ -114,12 +114,17 @@ sentences:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import functools
 
 from ansible.module_utils.pki import acceptance, accepted_record, report, reviewing, session
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import ACTIONS, COMPROMISED, INVENTORY, JUDGED
 
 SPEC = {
@@ -158,9 +163,11 @@ def handler(module):
     for problem in fetched.problems[:MOST_WARNINGS]:
         module.warn(f"{problem.message}: {problem.found} ({problem.where})")
     kept = list(outcome.accepted.values())
-    if not module.check_mode:
-        for item in kept:
+    with telling() as happened:
+        for item in kept if not module.check_mode else ():
             item.save()
+            if item.missing:
+                happened.append(item.as_event())
     return {
         "changed": any(item.missing for item in kept),
         "accepted": [item.as_result() for item in kept],
@@ -176,6 +183,7 @@ def handler(module):
         "sentences": [item.sentence() for item in kept if item.missing],
         "reviews": reviews(inputs, outcome, evidence),
         "diff": [item.diff() for item in kept if item.missing],
+        "trail": happened,
         # Handed on inside a run: in check mode the next judgement finds nothing in the cache.
         "answers": fetched.as_result()
         if module.check_mode and (fetched.crls or fetched.ocsp)

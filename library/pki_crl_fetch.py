@@ -61,9 +61,22 @@ problems:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
-from ansible.module_utils.pki import crl_cache, crl_drop, download, public_state, report, session
+from ansible.module_utils.pki import (
+    crl_cache,
+    crl_drop,
+    download,
+    public_state,
+    report,
+    session,
+    trail,
+)
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
@@ -86,23 +99,24 @@ def as_result(crls):
 
 def handler(module):
     inputs = session.load(module.params)
-    sets = []
+    sets, happened = [], []
     drop = crl_drop.read(inputs.base_dir)
     for name, trust in inputs.trust.items():
         rules = inputs.policies.get(inputs.declared.trust[name].policy)
         if rules is None:  # a trust set that no certificate uses
             continue
-        sets.append(
-            crl_cache.refresh(
-                trust,
-                inputs.crl_cache_dir,
-                now=inputs.now,
-                max_age=session.crl_max_age(rules),
-                patience=download.Patience.of(rules),
-                drop=drop,
-                save=not module.check_mode,
-            )
+        crls = crl_cache.refresh(
+            trust,
+            inputs.crl_cache_dir,
+            now=inputs.now,
+            max_age=session.crl_max_age(rules),
+            patience=download.Patience.of(rules),
+            drop=drop,
+            save=not module.check_mode,
         )
+        sets.append(crls)
+        if crls.changed and not module.check_mode:
+            happened.append(trail.event("CRLs fetched", artefacts={f"CRLs of {name}": crls.sha256}))
     for warning in (warning for crls in sets for warning in crls.warnings):
         module.warn(f"{warning.message}: {warning.found} (the CRL at hand still serves)")
     pinned = [ca for trust in inputs.trust.values() for ca in trust.authorities]
@@ -118,6 +132,7 @@ def handler(module):
         "problems": [
             report.refusal(problem.as_result()) for crls in sets for problem in crls.problems
         ],
+        "trail": happened,
     }
 
 

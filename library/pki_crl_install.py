@@ -57,12 +57,17 @@ sets:
       changed: false
       next_update: "2026-01-02T00:00:00Z"
       link: {path: /var/lib/pki-crl/dip-nonprod/current, target: sets/0123456789abcdef}
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import crl_install, files
+from ansible.module_utils.pki_host import crl_install, files, trail
 
 SPEC = {
     "crl_root": {"type": "path", "required": True},
@@ -89,10 +94,18 @@ def handler(module):
     else:
         judged = install(root, sets)
     wrong = [f"{entry.path(root)}: {problem}\n" for entry, problem in judged if problem]
+    installed = [] if module.check_mode else [entry for entry, problem in judged if problem]
     return {
         "changed": bool(wrong),
         "sets": [entry.as_result(root, problem) for entry, problem in judged],
         "diff": {"before": "".join(wrong), "after": ""},
+        "trail": [
+            trail.event(
+                "CRL set installed",
+                artefacts={f"CRLs of {entry.trust}": files.sha256(entry.pem.encode())},
+            )
+            for entry in installed
+        ],
     }
 
 

@@ -83,10 +83,15 @@ program_missing:
   description: Whether there is no nft on the host and nothing was done.
   returned: success
   type: bool
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import firewall, nft
+from ansible.module_utils.pki_host import files, firewall, nft, trail
 
 SPEC = {
     "state": {"type": "str", "choices": ["applied", "confirmed"], "default": "applied"},
@@ -100,7 +105,13 @@ SPEC = {
 def handler(module):
     values = module.params
     if values["report_missing"] and not nft.is_installed():
-        return {"changed": False, "armed": False, "reasons": [], "program_missing": True}
+        return {
+            "changed": False,
+            "armed": False,
+            "reasons": [],
+            "program_missing": True,
+            "trail": [],
+        }
     places = firewall.Places(values["root"])
     if values["state"] == "confirmed":
         result = firewall.confirmed(places, values["rules"], module.check_mode)
@@ -111,7 +122,13 @@ def handler(module):
         if result["armed"]:
             for wall in nft.other_walls():
                 module.warn(f"what the inventory lets through may still be dropped: {wall}")
-    return {**result, "program_missing": False}
+    happened = []
+    if result["changed"] and not module.check_mode:
+        digest = files.sha256(values["rules"].encode())
+        what = "packet filter {}".format(values["state"])
+        reason = "; ".join(result["reasons"])
+        happened = [trail.event(what, artefacts={"rules": digest}, reason=reason)]
+    return {**result, "program_missing": False, "trail": happened}
 
 
 def main():

@@ -195,10 +195,15 @@ steps:
   type: list
   elements: str
   sample: ["register undo", "write files", "switch links", "test", "reload", "probe", "record"]
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import transaction
+from ansible.module_utils.pki_host import trail, transaction
 
 FILE = {
     "path": {"type": "str", "required": True},
@@ -235,7 +240,16 @@ SPEC = {
 
 def handler(module):
     desired = transaction.Desired.of(module.params)
-    return transaction.run(desired, check=module.check_mode)
+    before = trail.targets(desired.links)
+    result = transaction.run(desired, check=module.check_mode)
+    happened = []
+    if result["changed"] and not module.check_mode:
+        reason = "; ".join(result["reasons"])
+        happened = [
+            trail.of_configuration(desired.name, desired.config, reason),
+            *trail.of_links(desired.name, before, desired.links),
+        ]
+    return {**result, "trail": happened}
 
 
 def main():

@@ -109,6 +109,11 @@ sentences:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.pki_ansible import run_module

@@ -162,13 +162,18 @@ keys:
           public: "…"
           encrypted: false
           imported: false
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import base64
 import os
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import files, key, unwrap, vault_http
+from ansible.module_utils.pki_host import files, key, trail, unwrap, vault_http
 from ansible.module_utils.pki_host.errors import HostError
 
 HOST_VAULT = {
@@ -318,10 +323,15 @@ def handler(module):
     results = every(module)
     changed = [result for result in results if result["changed"]]
     blank = {"before": "", "after": ""}
+    state = module.params["state"]
+    told = {"make": "key made", "place": "key brought", "retire": "old keys destroyed"}
     return {
         "changed": bool(changed),
         "keys": results,
-        "diff": [{**blank, **difference(module.params["state"], one)} for one in changed],
+        "diff": [{**blank, **difference(state, one)} for one in changed],
+        "trail": [trail.event(told[state], one["entry"]) for one in changed]
+        if not module.check_mode
+        else [],
     }
 
 

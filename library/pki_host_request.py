@@ -144,6 +144,11 @@ keys:
   returned: success
   type: list
   elements: dict
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.pki_ansible import run_module

@@ -96,6 +96,11 @@ sentences:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -110,10 +115,11 @@ from ansible.module_utils.pki import (
     ledger,
     public_state,
     session,
+    vault_ids,
 )
 from ansible.module_utils.pki.stores.transit import mount_for
 from ansible.module_utils.pki.stores.transit_import import TransitImport
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import INVENTORY, VAULT
 
 SPEC = {
@@ -156,11 +162,16 @@ def handler(module):
         place = desk.of(known, params["certificate"], key_import.RULE)
         import_stage.must_be_kept_in(key_place.TRANSIT, place)
         arrival = import_stage.receive(place, *brought)
-        moved, created = into_transit(client, arrival, module.check_mode)
-    contents = arrival.contents(created)
-    if not module.check_mode:
-        public_state.write(arrival.directory, contents)
-    return arrival.result(contents, moved, module.check_mode)
+        with vault_ids.noted() as ids:
+            moved, created = into_transit(client, arrival, module.check_mode)
+    with telling() as happened:
+        if moved and not module.check_mode:
+            happened.append(arrival.key_event(ids))
+        contents = arrival.contents(created)
+        if contents and not module.check_mode:
+            public_state.write(arrival.directory, contents)
+            happened.append(arrival.files_event(contents))
+    return {**arrival.result(contents, moved, module.check_mode), "trail": happened}
 
 
 def main():

@@ -236,12 +236,17 @@ refused:
   returned: success
   type: list
   elements: dict
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
 
-from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import files, pull, release, vault_http
+from ansible.module_utils.pki_ansible import run_module, telling
+from ansible.module_utils.pki_host import files, pull, release, trail, vault_http
 
 HOST_AUTH = {
     "method": {"type": "str", "choices": ["approle", "cert"], "required": True},
@@ -279,7 +284,7 @@ SPEC = {
 }
 
 
-def present(module, releases):
+def present(module, releases, happened):
     """The states before, after putting every release right under the root's lock."""
     raw = module.params["host_vault"] or {}
     vault = None
@@ -289,19 +294,32 @@ def present(module, releases):
     root, tokens = module.params["release_root"], module.params["wrap_tokens"]
     lock = files.HostLock(os.path.join(root, ".lock"))
     with lock, pull.session(vault, raw.get("auth")) as login:
-        return [
-            release.present(root, item, vault, tokens.get(item.key_path), login)
-            for item in releases
-        ]
+        states = []
+        for item in releases:
+            state = release.present(root, item, vault, tokens.get(item.key_path), login)
+            states.append(state)
+            if state.problems:
+                happened.append(staged(state))
+        return states
+
+
+def staged(state):
+    """That a release directory was put right, for the audit trail."""
+    item = state.release
+    digests = {name: files.sha256(text.encode()) for name, text in item.contents.items()}
+    what = "release staged, with its key" if state.needs_key else "release staged"
+    reason = "; ".join(state.problems)
+    return trail.event(what, item.certificate, item.version, digests, reason)
 
 
 def handler(module):
     root = module.params["release_root"]
     releases = [release.Release.of(raw) for raw in module.params["releases"]]
-    if module.params["state"] == "present" and not module.check_mode:
-        states = present(module, releases)
-    else:
-        states = [release.inspect(root, item) for item in releases]
+    with telling() as happened:
+        if module.params["state"] == "present" and not module.check_mode:
+            states = present(module, releases, happened)
+        else:
+            states = [release.inspect(root, item) for item in releases]
     for warning in (warning for state in states for warning in state.warnings):
         module.warn(warning)
     wrong = [f"{s.release.directory(root)}: {p}\n" for s in states for p in s.problems]
@@ -310,6 +328,7 @@ def handler(module):
         "releases": [state.as_result(root) for state in states if state.refused is None],
         "refused": [state.as_refused() for state in states if state.refused is not None],
         "diff": {"before": "".join(wrong), "after": ""},
+        "trail": happened,
     }
 
 

@@ -76,12 +76,17 @@ removed:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import files, old_releases
+from ansible.module_utils.pki_host import files, old_releases, trail
 
 KEEP = {
     "certificate": {"type": "str", "required": True},
@@ -115,6 +120,11 @@ def handler(module):
         "releases": [one.as_result() for one in left if one not in gone],
         "removed": paths,
         "diff": {"before": "".join(f"{path}\n" for path in paths), "after": ""},
+        "trail": []
+        if module.check_mode
+        else [
+            trail.event(f"release {one.name} removed", one.certificate, one.version) for one in gone
+        ],
     }
 
 

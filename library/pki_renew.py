@@ -101,6 +101,11 @@ asked:
   returned: success
   type: list
   elements: dict
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -113,7 +118,7 @@ from ansible.module_utils.pki import (
     public_state,
     session,
 )
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import HOST_KEYS, INVENTORY, JUDGED, VAULT
 
 ASK = {
@@ -156,13 +161,17 @@ def handler(module):
         for word in words
     ]
     # Nothing is written before all of them are right.
-    for record in records if not module.check_mode else ():
-        record.save()
+    with telling() as happened:
+        for record, word in zip(records, words, strict=True) if not module.check_mode else ():
+            record.save()
+            if record.changed:
+                happened.append(record.as_event(word))
     return {
         "changed": any(record.changed for record in records),
         "records": [record.as_result() for record in records],
         "sentences": [record.sentence() for record in records],
         "diff": [record.diff() for record in records if record.changed],
+        "trail": happened,
         "asked": [{"certificate": word.certificate, "reason": word.reason} for word in words],
     }
 

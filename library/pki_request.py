@@ -114,6 +114,11 @@ sentences:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -199,7 +204,7 @@ def carry_out(module, inputs, wanted, threads):
             tell=teller(module.params, module.check_mode),
         )
         outcome = batch.run(wanted, threads)
-    return request_batch.Outcome(outcome.done, (*denied, *outcome.refused))
+    return request_batch.Outcome(outcome.done, (*denied, *outcome.refused), outcome.trail)
 
 
 def handler(module):
@@ -215,6 +220,7 @@ def handler(module):
         "refusals": [report.refusal(one["error"]) for one in refused],
         "sentences": [done.sentence() for done in outcome.done],
         "diff": [done.diff() for done in outcome.done if done.files],
+        "trail": list(outcome.trail),
     }
 
 

@@ -174,8 +174,14 @@ keep:
   returned: success
   type: dict
   sample: {"gw1": [{"certificate": "dip-nonprod", "version": 2}]}
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
+import hashlib
 import os
 from dataclasses import replace
 
@@ -187,8 +193,10 @@ from ansible.module_utils.pki import (
     public_state,
     retirement,
     session,
+    trail,
+    vault_ids,
 )
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import ENDPOINTS, INVENTORY, JUDGED, VAULT
 
 RETIREMENT = {
@@ -266,7 +274,7 @@ def hosts_of(params, certificate):
     }
 
 
-def withdrawn(module, inputs, retirements, check):
+def withdrawn(module, inputs, retirements, check, happened):
     """What is done in the stores, or with ``check`` would be, one sentence a step."""
     done = []
     with keystores.vault(module.params["vault"], os.environ) as client:
@@ -276,11 +284,35 @@ def withdrawn(module, inputs, retirements, check):
                 continue
             store = stores.at(one.case.certificate, one.place)
             destroy = one.wish.destroy
-            done += store.retire(one.place.name, one.keep, destroy=destroy, check=check)
+            with vault_ids.noted() as ids:
+                steps = store.retire(one.place.name, one.keep, destroy=destroy, check=check)
+            if steps and not check:
+                happened.append(key_event(one, ids))
+            done += steps
     return done
 
 
-def recorded(module, retirements):
+def key_event(one, ids):
+    """That the store gives old versions of a key out no more, for the audit trail."""
+    done = "destroyed" if one.wish.destroy else "withdrawn"
+    word = one.wish.word
+    return trail.event(
+        f"key versions below {one.keep} {done}",
+        word.certificate,
+        by=word.by,
+        reason=word.reason,
+        vault=ids,
+    )
+
+
+def record_event(one, number, contents):
+    """That the record of a version's end was written."""
+    digests = {name: hashlib.sha256(text).hexdigest() for name, text in contents.items()}
+    word = one.wish.word
+    return trail.event("version retired", word.certificate, number, digests, word.by, word.reason)
+
+
+def recorded(module, retirements, happened):
     """The records that are new: sentences and diffs; written unless this is a check."""
     sentences, diffs = [], []
     for one in retirements:
@@ -294,6 +326,7 @@ def recorded(module, retirements):
             if not module.check_mode:
                 # The record last: where it is, the text for the portal is, too.
                 public_state.write(path, contents)
+                happened.append(record_event(one, number, contents))
     return sentences, diffs
 
 
@@ -301,12 +334,13 @@ def handler(module):
     inputs = session.load(module.params)
     retirements = decided(module, inputs)
     step, diffs = module.params["step"], []
-    if step == "record":
-        sentences, diffs = recorded(module, retirements)
-    else:
-        check = module.check_mode or step == "announce"
-        sentences = withdrawn(module, inputs, retirements, check)
-        diffs = [{"before": "", "after": f"{line}\n"} for line in sentences]
+    with telling() as happened:
+        if step == "record":
+            sentences, diffs = recorded(module, retirements, happened)
+        else:
+            check = module.check_mode or step == "announce"
+            sentences = withdrawn(module, inputs, retirements, check, happened)
+            diffs = [{"before": "", "after": f"{line}\n"} for line in sentences]
     changed = bool(sentences) and step != "announce"
     if step == "announce":
         sentences += [line for one in retirements for line in one.of_hosts()]
@@ -327,6 +361,7 @@ def handler(module):
         "keep": keep,
         "keys": keys,
         "diff": diffs if changed else [],
+        "trail": happened,
     }
 
 

@@ -79,6 +79,11 @@ sentences:
   returned: success
   type: list
   elements: str
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -130,8 +135,10 @@ def handler(module):
     known = session.knowing(inputs, compromised)
     place = desk.of(known, params["certificate"], supply_stage.RULE)
     written = supply_stage.take_in(place, data)
+    happened = []
     if written.missing and not module.check_mode:
         public_state.write(written.directory, written.contents)
+        happened = [written.as_event("request of a device taken in")]
     return {
         "changed": bool(written.missing),
         "request": {
@@ -143,6 +150,7 @@ def handler(module):
         },
         "sentences": [sentence(written)],
         "diff": [difference(written, name) for name in written.missing],
+        "trail": happened,
     }
 
 

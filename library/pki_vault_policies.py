@@ -82,13 +82,18 @@ steps:
   type: list
   elements: str
   sample: [make sys/policies/acl/pipeline]
+trail:
+  description: What was changed, for the audit trail; empty in check mode.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
 from pathlib import Path
 
 from ansible.module_utils.pki import keystores, public_state, vault_policies
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import VAULT
 
 MOUNT = {
@@ -105,34 +110,37 @@ SPEC = {
 }
 
 
-def on_server(params, policies, check_mode):
+def on_server(params, policies, check_mode, happened):
     mounts = [vault_policies.Mount(**mount) for mount in params["mounts"]]
     with keystores.vault(params["vault"], os.environ) as client:
         steps = vault_policies.steps(client, policies, mounts, adopt=params["adopt"])
         if not check_mode:
-            vault_policies.carry_out(client, steps)
+            vault_policies.carry_out(client, steps, happened)
     return steps
 
 
-def in_files(directory, policies, check_mode):
+def in_files(directory, policies, check_mode, happened):
     steps = vault_policies.files(directory, policies)
     if not check_mode:
         contents = {Path(step.path).name: step.after.encode() for step in steps}
         public_state.write(directory, contents)
+        happened += [step.as_event() for step in steps]
     return steps
 
 
 def handler(module):
     params = module.params
     policies = {str(name): str(text) for name, text in params["policies"].items()}
-    if params["directory"]:
-        steps = in_files(Path(params["directory"]), policies, module.check_mode)
-    else:
-        steps = on_server(params, policies, module.check_mode)
+    with telling() as happened:
+        if params["directory"]:
+            steps = in_files(Path(params["directory"]), policies, module.check_mode, happened)
+        else:
+            steps = on_server(params, policies, module.check_mode, happened)
     return {
         "changed": bool(steps),
         "steps": [step.sentence for step in steps],
         "diff": [step.diff() for step in steps],
+        "trail": happened,
     }
 
 

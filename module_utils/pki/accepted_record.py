@@ -8,10 +8,11 @@ and never a permission: every run judges the certificate again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import policy, public_state, reply, reviewing, session
+from . import policy, public_state, reply, reviewing, session, trail
 from .public_state import VersionFiles
 
 
@@ -52,6 +53,11 @@ class Kept:
             "directory": str(self.directory),
             "uncommitted": list(self.missing),
         }
+
+    def as_event(self) -> dict[str, Any]:
+        """What was written, for the audit trail."""
+        digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
+        return trail.event("certificate accepted", self.certificate, self.version, digests)
 
     def sentence(self) -> str:
         """What was accepted, and what there is to commit."""

@@ -85,7 +85,10 @@ def _parsed(told: bytes) -> list[Commit]:
             found.append(([_text(one) for one in header.groups()], []))
         elif found and piece.strip():
             found[-1][1].append(_text(piece.lstrip(b"\n")))
-    return [Commit(*fields, files=tuple(files)) for fields, files in found]
+    return [
+        Commit(sha, when, author, subject, tuple(files))
+        for (sha, when, author, subject), files in found
+    ]
 
 
 def _text(raw: bytes) -> str:

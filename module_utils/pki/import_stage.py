@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
-from . import commands, csr, key_owner, key_place, outcomes, public_state, request_stage
+from . import commands, csr, key_owner, key_place, outcomes, public_state, request_stage, trail
 from .desk import Desk
 from .errors import PkiError
 from .key_import import Brought
@@ -95,6 +96,18 @@ class Arrival:
                 if not (check and moved and file == "request.yml")
             ],
         }
+
+    def key_event(self, ids: Sequence[str] = ()) -> dict[str, Any]:
+        """That its store has it now, for the audit trail."""
+        artefacts = {"public key": self.key.spki_sha256}
+        name = self.desk.certificate.name
+        return trail.event("key imported", name, self.version, artefacts, vault=ids)
+
+    def files_event(self, contents: Mapping[str, bytes]) -> dict[str, Any]:
+        """That its files were written, for the audit trail."""
+        digests = {name: sha256(content).hexdigest() for name, content in contents.items()}
+        what = "files of an imported key written"
+        return trail.event(what, self.desk.certificate.name, self.version, digests)
 
     @property
     def directory(self) -> Path:

@@ -7,13 +7,14 @@ commit. The first word stands: said again it changes nothing, said differently i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import commands, public_state
+from . import commands, public_state, trail
 from .errors import PkiError
 from .lifecycle import Reason
 from .plan import CertificatePlan
@@ -53,6 +54,18 @@ class Record:
         """Write it, unless it is there."""
         if self.content is not None:
             public_state.write(self.directory, {self.name: self.content})
+
+    def as_event(self, word: Word) -> dict[str, Any]:
+        """What was written, for the audit trail."""
+        digest = hashlib.sha256(self.content or b"").hexdigest()
+        return trail.event(
+            self.told.replace(" is ", " was ", 1),
+            self.certificate,
+            self.version,
+            {self.name: digest},
+            word.by,
+            word.reason,
+        )
 
     def as_result(self) -> dict[str, Any]:
         """The record as JSON types."""

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import key_place, plain_files, public_state, request_stage
+from . import key_place, plain_files, public_state, request_stage, trail, vault_ids
 from .errors import PkiError
 from .history import Committed
 from .keystores import Stores
 from .lifecycle import Kind
 from .request_stage import Written
 from .session import Inputs
+from .stores.base import KeyRecord
 
 #: The connections that a client keeps; more threads would only wait for the server.
 MOST_THREADS = 64
@@ -130,6 +132,8 @@ class Outcome:
 
     done: tuple[Done, ...]
     refused: tuple[Refusal, ...]
+    #: What was made and written, for the audit trail; of refused ones, too.
+    trail: tuple[dict[str, Any], ...] = ()
 
 
 def wishes(
@@ -209,6 +213,7 @@ class Batch:
         self._told = 0
         self._failed_in_a_row = 0
         self._fault: PkiError | None = None
+        self._happened: dict[Wish, list[dict[str, Any]]] = {}
 
     def run(self, wanted: Sequence[Wish], threads: int) -> Outcome:
         """Everything that is wanted, ``threads`` at a time.
@@ -227,7 +232,7 @@ class Batch:
         for wish in wanted:  # stores are made here: threads only look them up
             self._stores.of(self._inputs.declared.certificates[wish.certificate])
         if threads == 1:  # an action's task runs on a host, and cannot do so from a thread
-            return _outcome([one(wish) for wish in wanted])
+            return self._outcome(wanted, [one(wish) for wish in wanted])
         pool = ThreadPoolExecutor(max_workers=threads)
         futures = [pool.submit(one, wish) for wish in wanted]
         try:
@@ -239,7 +244,14 @@ class Batch:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
-        return _outcome(results)
+        return self._outcome(wanted, results)
+
+    def _outcome(self, wanted: Sequence[Wish], results: Sequence[Done | Refusal]) -> Outcome:
+        return Outcome(
+            done=tuple(one for one in results if isinstance(one, Done)),
+            refused=tuple(one for one in results if isinstance(one, Refusal)),
+            trail=tuple(told for wish in wanted for told in self._happened.get(wish, ())),
+        )
 
     def _attempt(self, wish: Wish, threads: int) -> Done | Refusal:
         if self._fault is not None:
@@ -282,19 +294,25 @@ class Batch:
         if record is None and self._check:
             folder = self._inputs.certificates_dir / wish.certificate / str(wish.version)
             return Done(wish.certificate, wish.version, folder, FORESEEN, FILES)
-        record = record or store.ensure(certificate.key_name, wish.version)
-        written = request_stage.build(
-            certificate,
-            self._inputs.policy_of(wish.certificate),
-            store,
-            record,
-            wish.version,
-            self._inputs.certificates_dir,
-            self._known.before(wish.certificate, wish.version),
-        )
+        happened = self._happened.setdefault(wish, [])
+        if record is None:
+            with vault_ids.noted() as ids:
+                record = store.ensure(certificate.key_name, wish.version)
+            happened.append(_key_made(wish, record, ids))
+        with vault_ids.noted() as ids:
+            written = request_stage.build(
+                certificate,
+                self._inputs.policy_of(wish.certificate),
+                store,
+                record,
+                wish.version,
+                self._inputs.certificates_dir,
+                self._known.before(wish.certificate, wish.version),
+            )
         before = _there(written)
         if written.missing and not self._check:
             public_state.write(written.directory, written.contents)
+            happened.append(written.as_event("request written", ids))
         return Done(
             wish.certificate,
             wish.version,
@@ -306,11 +324,10 @@ class Batch:
         )
 
 
-def _outcome(results: Sequence[Done | Refusal]) -> Outcome:
-    return Outcome(
-        done=tuple(one for one in results if isinstance(one, Done)),
-        refused=tuple(one for one in results if isinstance(one, Refusal)),
-    )
+def _key_made(wish: Wish, record: KeyRecord, ids: Sequence[str]) -> dict[str, Any]:
+    digest = sha256(record.versions[wish.version].spki_der).hexdigest()
+    artefacts = {"public key": digest}
+    return trail.event("key made", wish.certificate, wish.version, artefacts, vault=ids)
 
 
 def _there(written: Written) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ but no files writes the very same bytes again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from . import csr, key_place, policy, public_state, request_facts, submission
+from . import csr, key_place, policy, public_state, request_facts, submission, trail
 from .errors import PkiError
 from .expectation import Expectation, History
 from .inventory import Certificate
@@ -38,6 +38,11 @@ class Written:
     directory: Path
     contents: dict[str, bytes]
     missing: tuple[str, ...]
+
+    def as_event(self, what: str, ids: Sequence[str] = ()) -> dict[str, Any]:
+        """The files that were missing as written, for the audit trail."""
+        digests = {name: sha256(self.contents[name]).hexdigest() for name in self.missing}
+        return trail.event(what, self.certificate, self.version, digests, vault=ids)
 
 
 def build(

@@ -8,13 +8,14 @@ somebody else wrote under the same name is left alone.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import ledger
+from . import ledger, trail, vault_ids
 from .errors import PkiError
 from .keystores import key_type
 from .policy import Policy
@@ -67,6 +68,11 @@ class Step:
     @property
     def sentence(self) -> str:
         return f"{'make' if self.before is None else 'change'} {self.path}"
+
+    def as_event(self, ids: Sequence[str] = ()) -> dict[str, Any]:
+        """That it was written, for the audit trail."""
+        digest = hashlib.sha256(self.after.encode()).hexdigest()
+        return trail.event("Vault's setup written", artefacts={self.path: digest}, vault=ids)
 
     def diff(self) -> dict[str, str]:
         """For Ansible; policies and mounts are public."""
@@ -156,10 +162,12 @@ def steps(
     return tuple(found)
 
 
-def carry_out(client: VaultClient, wanted: Iterable[Step]) -> None:
-    """Write what :func:`steps` found; each step may be repeated."""
+def carry_out(client: VaultClient, wanted: Iterable[Step], happened: list[dict[str, Any]]) -> None:
+    """Write what :func:`steps` found; each step may be repeated. ``happened`` gets its events."""
     for step in wanted:
-        client.write(step.path, step.body, idempotent=step.path.startswith("sys/policies/"))
+        with vault_ids.noted() as ids:
+            client.write(step.path, step.body, idempotent=step.path.startswith("sys/policies/"))
+        happened.append(step.as_event(ids))
 
 
 def files(directory: Path, policies: Mapping[str, str]) -> tuple[Step, ...]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,6 +22,22 @@ from ansible.module_utils.basic import AnsibleModule
 SECRETS = ("secret_id", "token", "jwt", "password", "passphrase", "private_key")
 # Names a variable; whatever is no such name may be the token that somebody put here instead.
 NAMES_A_VARIABLE = ("jwt_env",)
+
+
+@contextmanager
+def telling() -> Iterator[list[dict[str, Any]]]:
+    """A list for what has happened, for the audit trail: told even when the work then fails.
+
+    The handler returns it as ``trail``. An exception takes it along, and :func:`failure` puts it
+    into the failed result.
+    """
+    happened: list[dict[str, Any]] = []
+    try:
+        yield happened
+    except BaseException as exc:
+        if happened:
+            exc.trail = happened  # type: ignore[attr-defined]
+        raise
 
 
 def describe_unexpected(exc: BaseException) -> str:
@@ -43,9 +60,11 @@ def failure(exc: BaseException) -> dict[str, Any]:
     A domain error (it has ``as_result``) is shown whole: its author promised that no
     field holds a secret. Anything else is a fault of ours and is named only.
     """
+    happened = getattr(exc, "trail", None)
+    trail = {"trail": happened} if isinstance(happened, list) else {}
     shown = _domain_error(exc)
     if shown is not None:
-        return shown
+        return {**shown, **trail}
     place = describe_unexpected(exc)
     return {
         "msg": "internal fault: %s. Nothing of the exception's text is shown because it "
@@ -58,6 +77,7 @@ def failure(exc: BaseException) -> dict[str, Any]:
             "where": place,
             "next_step": "report this place; the run changed nothing after it",
         },
+        **trail,
     }
 
 

@@ -104,7 +104,9 @@ def test_fetching_returns_each_trust_sets_bundle_and_says_what_changed(world: Wo
 def test_fetching_in_check_mode_returns_the_same_and_keeps_nothing(world: World) -> None:
     checked = run(CRL_FETCH, Module(world.params(), check_mode=True))
     assert not world.cache.exists()
-    assert checked == run(CRL_FETCH, Module(world.params()))
+    real = run(CRL_FETCH, Module(world.params()))
+    assert (checked.pop("trail"), bool(real.pop("trail"))) == ([], True)
+    assert checked == real
 
 
 def test_a_failed_poll_with_a_fresh_copy_is_a_warning(world: World, server: Web) -> None:
@@ -214,7 +216,9 @@ def test_accepting_in_check_mode_says_the_same_and_writes_nothing(world: World) 
     before = tree(world.base)
     checked = accept(world, check_mode=True)
     assert tree(world.base) == before
-    assert checked == accept(world)
+    real = accept(world)
+    assert (checked.pop("trail"), bool(real.pop("trail"))) == ([], True)
+    assert checked == real
 
 
 def test_a_wrong_reply_is_returned_with_its_reason_and_the_others_go_on(world: World) -> None:
