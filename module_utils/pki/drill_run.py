@@ -99,8 +99,12 @@ def _supervised(home: Path, program: int, seal: Seal, snapshot: Path, look: Look
     parent, begun = os.getpid(), time.monotonic()
     worker = os.fork()
     if worker == 0:
-        os.close(reader)
-        _work(parent, writer, ScratchServer(home, program, seal), snapshot, look)
+        try:
+            os.close(reader)
+            _work(parent, writer, ScratchServer(home, program, seal), snapshot, look)
+        finally:
+            # Above it stands its parent's code.
+            os._exit(1)
     os.close(writer)
     try:
         said = _heard(reader, begun + SECONDS)

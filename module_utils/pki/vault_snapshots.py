@@ -46,13 +46,9 @@ class SnapshotClient(Client):
         call = _Call("post", "sys/init", False, dict(body), authenticated=False)
         return self._send(call) or {}
 
-    def unseal(self, key: str, *, reset: bool = False) -> dict[str, Any]:
-        """Hand one share of the unseal key over; the answer says how far that goes.
-
-        ``reset``: forget the shares that were handed over before, and take none.
-        """
-        body: dict[str, Any] = {"reset": True} if reset else {"key": key}
-        secrets = (key,) if key else ()
+    def unseal(self, key: str) -> dict[str, Any]:
+        """Hand one share of the unseal key over; the answer says how far that goes."""
+        secrets, body = (key,), {"key": key}
         call = _Call("post", "sys/unseal", True, body, authenticated=False, secrets=secrets)
         return self._send(call) or {}
 

