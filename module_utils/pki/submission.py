@@ -43,6 +43,12 @@ Where  the DIP portal, certificate request; requests go no other way (6.1.2)
 {then}"""
 
 _OF_A_HOST = "For    host {host} alone; every other host of {entry} has a request of its own\n"
+_FOR_A_PROVIDER = (
+    "For    {provider}, which signs with it for {organisation}, and nobody else (4.1.2)\n"
+)
+_NOMINATED = (
+    "       {name} is nominated and works for {employer}; {organisation} answers for it (5.4.2.3)\n"
+)
 _OF_A_DEVICE = "From   the device that made key and request; the key stays in it\n"
 _TO_THE_DEVICE = """
 5. When the certificate was accepted, upload certificate.pem and chain.pem from
@@ -65,7 +71,7 @@ def text(certificate: Certificate, record: Mapping[str, Any], csr: bytes) -> byt
         version=version,
         rule="=" * len(title),
         admins=f"{admins} (Certificate Admin)",
-        which=_which(certificate, of_a_device),
+        which=_nominated(certificate) + _which(certificate, of_a_device),
         organisation=certificate.subject["O"],
         common_name=record["common_name"],
         names=_names(record.get("san", ())),
@@ -77,11 +83,31 @@ def text(certificate: Certificate, record: Mapping[str, Any], csr: bytes) -> byt
     ).encode()
 
 
+def _nominated(certificate: Certificate) -> str:
+    """Whoever of the admins works for somebody else: the organisation answers for what they do."""
+    return "".join(
+        _NOMINATED.format(
+            name=person.name, employer=person.employer, organisation=certificate.subject["O"]
+        )
+        for person in certificate.organisation.certificate_admins
+        if person.employer
+    )
+
+
 def _which(certificate: Certificate, of_a_device: bool) -> str:
     host, entry = certificate.host, certificate.entry
-    return (_OF_A_HOST.format(host=host, entry=entry) if host else "") + (
-        _OF_A_DEVICE if of_a_device else ""
+    return (
+        (_OF_A_HOST.format(host=host, entry=entry) if host else "")
+        + _for_a_provider(certificate)
+        + (_OF_A_DEVICE if of_a_device else "")
     )
+
+
+def _for_a_provider(certificate: Certificate) -> str:
+    if not certificate.provider:
+        return ""
+    holder = certificate.subject["O"]
+    return _FOR_A_PROVIDER.format(provider=certificate.provider, organisation=holder)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -117,6 +117,8 @@ class World:
         }
     )
 
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         (self.base / "trust").mkdir(exist_ok=True)
         (self.base / "trust" / "root.pem").write_bytes(ROOT.pem)
@@ -142,7 +144,7 @@ class World:
             }
 
         raw = {
-            "organisations": {"example-energy": self.organisation},
+            "organisations": {"example-energy": self.organisation, **self.others},
             "certificates": self.certificates,
             "trust": {
                 TRUST: {

@@ -332,6 +332,36 @@ def test_only_certificate_admins_are_named_as_who_may_submit(world: World) -> No
     assert "Uma User" not in text
 
 
+def test_a_nominated_admin_is_told_with_the_employer_and_who_answers(world: World) -> None:
+    world.organisation["roster"].append(
+        {
+            "name": "Xena {Admin}",
+            "email": "xena@example.com",
+            "role": "certificate_admin",
+            "employer": "provider-x",
+        }
+    )
+    world.others["provider-x"] = {"party": "dip_connection_provider", "subject": dict(SUBJECT)}
+    world.certificates[0]["organisation"] = "example-energy"
+    text = submission(world)
+    assert "Who    Ada Admin or Xena {Admin} (Certificate Admin)\n" in text
+    nominated = "       Xena {Admin} is nominated and works for provider-x; "
+    assert f"{nominated}{SUBJECT['O']} answers for it (5.4.2.3)\n" in text
+    assert "Ada Admin is nominated" not in text
+
+
+def test_a_request_says_which_provider_will_sign_with_it(world: World) -> None:
+    assert "provider-x" not in submission(world)
+    world.others["provider-x"] = {"party": "dip_connection_provider", "subject": dict(SUBJECT)}
+    world.certificates[0]["organisation"] = "example-energy"
+    world.certificates[0] |= {"provider": "provider-x", "purposes": ["signing"]}
+    world.organisation["party"] = "market_participant_non_active"
+    written = build(world, SoftwareStore())
+    assert yaml.safe_load(written.contents["request.yml"])["provider"] == "provider-x"
+    text = written.contents["submission.txt"].decode()
+    assert f"For    provider-x, which signs with it for {SUBJECT['O']}, and nobody else" in text
+
+
 def test_braces_and_other_letters_in_a_vetted_name_stay_as_they_are(world: World) -> None:
     world.organisation["subject"]["O"] = "Énergie {name} Ltd"
     assert "organisation         Énergie {name} Ltd\n" in submission(world)
