@@ -24,6 +24,7 @@ from .facts import (
     hosts,
     inventories,
     keys,
+    revocation_requests,
     rosters,
 )
 from .facts.scene import Collector, Scene
@@ -44,6 +45,7 @@ COLLECTORS: tuple[Collector, ...] = (
     dns.COLLECTOR,
     deliveries.COLLECTOR,
     exports.COLLECTOR,
+    revocation_requests.COLLECTOR,
 )
 #: What a facts schema says of where its kind can be known.
 LIVE = "live"

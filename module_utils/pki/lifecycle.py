@@ -44,6 +44,7 @@ class Reason(StrEnum):
     REQUEST_WITHDRAWN = "request_withdrawn"
     ASKED_FOR = "asked_for"
     CERTIFICATE_REVOKED = "certificate_revoked"
+    HOLDER_ENDS = "holder_ends"
     KEY_COMPROMISED = "key_compromised"
     CERTIFICATE_EXPIRED = "certificate_expired"
     INVENTORY_CHANGED = "inventory_changed"

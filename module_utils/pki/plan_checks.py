@@ -235,6 +235,26 @@ def request_ended(case: Case) -> Verdict | None:
     )
 
 
+def holder_ends(case: Case) -> Verdict | None:
+    """It is revoked since its holder may have none any more: none is asked for by itself."""
+    last = case.last
+    if last is None or last.accepted is None or last.revocation is None:
+        return None
+    if not last.revocation.final:
+        return None
+    when = last.accepted.revoked_at
+    told = f"was revoked on {_day(when)}" if when else "is to be revoked"
+    return Verdict(
+        state=State.REVOKED if when else State.DEPLOYED,
+        reason=Reason.HOLDER_ENDS,
+        message=f"certificate v{last.number} {told} for good ({last.revocation.cause})",
+        since=when,
+        next_action="take the entry and what uses it out of the inventory"
+        + ("" if when else " once it is revoked"),
+        needs_person=True,
+    )
+
+
 def certificate_revoked(case: Case) -> Verdict | None:
     """The newest certificate is revoked: it is not served, a replacement is asked for."""
     last = case.last
@@ -409,6 +429,7 @@ CHECKS: tuple[Check, ...] = (
     never_requested,
     asked_for,
     request_ended,
+    holder_ends,
     certificate_revoked,
     key_compromised,
     certificate_expired,

@@ -222,7 +222,8 @@ def observed_version(files: VersionFiles, revoked_at: datetime | None = None) ->
         number=files.number,
         requested=_requested(files),
         has_reply=bool(files.replies),
-        accepted=_accepted(files, revoked_at),
+        # A person who saw it in the portal may be earlier than the next CRL.
+        accepted=_accepted(files, revoked_at or (told.revoked if told else None)),
         outcome=_outcome(files) if outcome else None,
         outcome_at=_moment(outcome, "date", files.path / "outcome.yml") if outcome else None,
         asked=_asked(files),

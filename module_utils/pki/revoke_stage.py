@@ -124,7 +124,7 @@ def world(inputs: session.Inputs, said: Wish, groups: Mapping[str, Sequence[str]
     versions = {name: public_state.scan(inputs.certificates_dir, name) for name in names}
     plans = {plan.name: plan for plan in gather.plans(inputs, gather.Keys(), {})}
     return World(
-        declared=inputs.declared if said.certificate else declared,
+        declared=declared,
         versions=versions,
         plans=plans,
         committed=inputs.compromised,

@@ -98,7 +98,7 @@ def _refused(vault: VaultAddress, path: str, key_path: str, status: int) -> Host
             where=f"{vault.address} {key_path}",
             next_step="have the server's audit log looked at: ansible-playbook -i INVENTORY "
             'playbooks/verify.yml -e \'{"verify_audit_log": ["FILE"]}\'. A use from another '
-            "address means that the key is compromised (playbooks/compromised.yml); none means "
+            "address means that the key is compromised (playbooks/revoke.yml); none means "
             "that the token expired on its way, so run again",
         )
     reasons = {403: "the server refused", 503: "the server is sealed or not active"}

@@ -623,7 +623,6 @@ LOG_IN: dict[str, dict[str, Any]] = {
         ]
     },
     "pki_renew": {"asks": [WORD]},
-    "pki_compromised": {"marks": [WORD]},
     "pki_supply": {"certificate": "dip-nonprod"},
     "pki_vault_policies": {"policies": {"mtls-nobody": 'path "nothing" { capabilities = [] }'}},
 }

@@ -276,7 +276,8 @@ class Arguments:
             "retirements": [{"certificate": "dip-nonprod"}],
         }
 
-    def pki_compromised(self) -> dict[str, Any]:
+    def pki_revoke(self) -> dict[str, Any]:
+        """Prepared again; texts and records are files of each run's own."""
         mine = self.pki_outcome()
         del mine["outcomes"]
         base = self.fresh()
@@ -287,9 +288,15 @@ class Arguments:
         assert digest
         with self.openbao.client("pipeline") as client:
             ledger.mark(client, "nonprod", digest[1], {"reason": "a test"})
-        word = {"certificate": "dip-nonprod", "reason": "a test"}
+        word = {"certificate": "dip-nonprod", "cause": "key_compromise", "reason": "a test"}
         vault = self.openbao.options("pipeline")
-        return {**mine, "base_dir": str(base), "vault": vault, "marks": [word]}
+        return {
+            **mine,
+            "base_dir": str(base),
+            "vault": vault,
+            "step": "prepare",
+            "revocation": {**word, "by": "Ada Admin"},
+        }
 
     def pki_release_retire(self) -> dict[str, Any]:
         root = self.fresh()

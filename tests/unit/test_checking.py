@@ -295,7 +295,7 @@ def test_every_collector_there_is_is_asked() -> None:
 
 
 #: Their collectors arrive with what makes such objects. Only the API keys' slots may stay.
-NOT_YET = {"api_key", "keystore", "mail", "mesh_client", "message", "revocation_request"}
+NOT_YET = {"api_key", "keystore", "mail", "mesh_client", "message"}
 
 
 def test_the_kinds_that_nobody_collects_yet_are_known() -> None:

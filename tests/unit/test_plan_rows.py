@@ -19,6 +19,7 @@ from pki.lifecycle import (
     Observed,
     Reason,
     Requested,
+    Revocation,
     State,
     Version,
     Wanted,
@@ -190,6 +191,25 @@ ROWS = {
         Reason.CERTIFICATE_REVOKED,
         NOW - 3 * DAY,
         ("certificate v1 was revoked on 2026-10-31", "cannot be reclaimed"),
+    ),
+    "a certificate whose holder is to have none": Row(
+        seen(replace(accepted(1), revocation=Revocation("ineligible", final=True))),
+        Reason.HOLDER_ENDS,
+        None,
+        ("certificate v1 is to be revoked for good (ineligible)", "once it is revoked"),
+        person=True,
+    ),
+    "a revoked certificate whose holder is to have none": Row(
+        seen(
+            replace(
+                accepted(1, revoked_at=NOW - 3 * DAY),
+                revocation=Revocation("cessation", final=True),
+            )
+        ),
+        Reason.HOLDER_ENDS,
+        NOW - 3 * DAY,
+        ("certificate v1 was revoked on 2026-10-31 for good", "out of the inventory"),
+        person=True,
     ),
     "an expired certificate": Row(
         seen(accepted(1, NOW - 4 * DAY)),
