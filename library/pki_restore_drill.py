@@ -137,6 +137,7 @@ trail:
 """
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.pki import (
@@ -239,7 +240,7 @@ def foreseen(snapshot, keys):
 
 
 def handler(module):
-    params, now = module.params, session.datetime.now(session.UTC)
+    params, now = module.params, datetime.now(UTC)
     inputs = session.load(params)
     events = backup_records.read(inputs.base_dir)
     path = Path(params["snapshot"])
