@@ -7,10 +7,9 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
+#: A certificate for which nothing can go on without a person does not fail the run.
+HELD = 0
 LOGINS = {"certificates_vault": "pipeline", "release_vault": "release"}
 
 
@@ -39,9 +40,11 @@ class Office:
     Certificates get names of their own, because worlds of other tests share the key server.
     """
 
-    def __init__(self, folder: Path, example: str, openbao: OpenBao, web: Any) -> None:
-        self.base = folder / example / "nonprod"
-        shutil.copytree(twin.EXAMPLES / example, self.base.parent)
+    def __init__(
+        self, folder: Path, broken: Mapping[str, Any], openbao: OpenBao, web: controller_world.Web
+    ) -> None:
+        self.base = twin.make(broken, folder)
+        self._openbao = openbao
         self._own_names()
         self._own_trust(web)
         self.logins = folder / "logins.json"
@@ -62,7 +65,7 @@ class Office:
                 named = re.compile(rf"((?:name|certificate): ){old}$", re.M)
                 file.write_text(named.sub(rf"\1{new}", file.read_text()))
 
-    def _own_trust(self, web: Any) -> None:
+    def _own_trust(self, web: controller_world.Web) -> None:
         root = pki_factory.authority("Examples Root", start=NOW - DAY, end=NOW + 900 * DAY)
         issuing = root.authority("Examples Issuing", start=NOW - DAY, end=NOW + 800 * DAY)
         trust = yaml.safe_load(self._file("trust").read_text())
@@ -72,6 +75,13 @@ class Office:
             crl = controller_world.content(ca.crl(start=NOW - timedelta(hours=1), end=NOW + DAY))
             pin |= {"sha256": ca.sha256, "crl_urls": [web.serve(f"/{self.names[0]}/{kind}", crl)]}
         self._file("trust").write_text(yaml.safe_dump(trust))
+
+    def keys(self) -> set[str]:
+        """Those of its certificates that have a key."""
+        with self._openbao.client("operator") as client:
+            mounts = ("transit-nonprod-tls", "transit-nonprod-signing")
+            found = {name for mount in mounts for name in client.list(f"{mount}/keys")}
+        return found & set(self.names)
 
     def play(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
@@ -106,9 +116,40 @@ class Office:
 def test_each_example_is_planned_by_the_playbook_without_a_finding_and_nothing_is_changed(
     example: str, tmp_path: Path, openbao: OpenBao, web: controller_world.Web
 ) -> None:
-    office = Office(tmp_path, example, openbao, web)
+    office = Office(tmp_path, {"example": example}, openbao, web)
     before = controller_world.tree(office.base)
     output = office.play("--check", "--diff")
     for name in office.names:
         assert f"{name} v1: key would be made" in output
+    assert "held: " not in output
+    assert "DIP-" not in output
     assert controller_world.tree(office.base) == before
+
+
+def broken(rule: str, example: str) -> dict[str, Any]:
+    (found,) = [one for one in twin.table() if (one["rule"], one["example"]) == (rule, example)]
+    return found
+
+
+def test_the_playbook_makes_nothing_for_a_twin_that_is_refused(
+    tmp_path: Path, openbao: OpenBao, web: controller_world.Web
+) -> None:
+    office = Office(tmp_path, broken("DIP-4.1.2-PROVIDER", "one-provider"), openbao, web)
+    output = office.play(code=2)
+    assert "DIP-4.1.2-PROVIDER" in output
+    assert "the provider may not use this certificate for its holder" in output
+    assert not (office.base / "certificates").exists()
+    assert not office.keys()
+
+
+def test_the_playbook_makes_no_key_for_who_is_held_in_a_twin_and_one_for_everybody_else(
+    tmp_path: Path, openbao: OpenBao, web: controller_world.Web
+) -> None:
+    office = Office(tmp_path, broken("DIP-5.2-VETTED", "connection-provider"), openbao, web)
+    held = next(name for name in office.names if name.startswith("birch"))
+    output = " ".join(office.play("--check", "--diff", code=HELD).split())
+    for name in office.names:
+        assert (f"{name} v1: key would be made" in output) == (name != held)
+    assert f"{held}: " in output
+    assert "DIP-5.2-VETTED" in output
+    assert "the organisation passed the DCA" in output

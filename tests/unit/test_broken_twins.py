@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pki import check_run, gather, parties
 from pki.lifecycle import Kind
 from pki.policy import Rule
 from unit import twin
-from unit.pki_factory import NOW
+from unit.pki_factory import DAY, NOW
 from unit.test_examples import POLICY, judged
 
 #: Kinds of facts that an inventory's own files decide; `dns` is known live only.
@@ -30,6 +31,10 @@ def effect(rule: Rule) -> str:
     if rule.refuses:
         return "refuse"
     return "hold" if rule.holds else "report"
+
+
+def name(one: dict[str, Any]) -> str:
+    return f"{one['rule']}-{kind_of(one)}"
 
 
 def kind_of(one: dict[str, Any]) -> str:
@@ -83,6 +88,28 @@ def test_a_run_that_makes_keys_does_with_a_twin_what_the_table_says(
     (sentence, *_) = [text for text in found.findings if one["rule"] in text]
     assert one["says"] in sentence
     assert one["object"] in sentence
+
+
+@pytest.mark.parametrize("one", [one for one in twin.table() if one["effect"] == "hold"], ids=name)
+def test_what_holds_goes_on_while_somebody_answers_for_it(
+    one: dict[str, Any], tmp_path: Path
+) -> None:
+    inventory = twin.make(one, tmp_path)
+    waiver = {
+        "rule": one["rule"],
+        "object": one["object"].split()[1],
+        "reason": "the portal confirms it by post",
+        "approver": "Orla Cole",
+        "expires": (NOW + 30 * DAY).date(),
+    }
+    (inventory / "waivers.yml").write_text(yaml.safe_dump({"waivers": [waiver]}))
+    before = parties.review(check_run.scene(inventory, twin.POLICIES, NOW).inputs)
+    assert one["rule"] not in {hold.rule for holds in before.holds.values() for hold in holds}
+    late = NOW + 31 * DAY
+    after = parties.review(check_run.scene(inventory, twin.POLICIES, late).inputs)
+    assert {
+        key for key, holds in after.holds.items() if one["rule"] in {h.rule for h in holds}
+    } == (set(one["holds"]))
 
 
 @pytest.mark.parametrize("one", TWINS)
