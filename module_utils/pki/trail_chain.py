@@ -62,12 +62,18 @@ class Told:
         faults: what shows that somebody, or a fault, changed it; one sentence each.
         notes: what is odd and harmless.
         head: the newest line.
+        digests: the SHA-256 of every line.
     """
 
     lines: tuple[Mapping[str, Any], ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...]
     head: Head
+    digests: frozenset[str] = frozenset()
+
+    def holds(self, digest: str) -> bool:
+        """Whether one of its lines has this SHA-256."""
+        return digest in self.digests
 
 
 def digest(line: bytes) -> str:
@@ -176,7 +182,13 @@ class _Reader:
                 "earlier ones were removed when their time was over"
             )
         self._judge_end(head)
-        return Told(tuple(self.lines), tuple(self.faults), tuple(self.notes), self.before or Head())
+        return Told(
+            tuple(self.lines),
+            tuple(self.faults),
+            tuple(self.notes),
+            self.before or Head(),
+            frozenset(self.digests.values()),
+        )
 
     def _was_removed(self, first: Head) -> bool:
         return any(

@@ -327,6 +327,16 @@ class Arguments:
         names = ("base_dir", "policy_dir", "certificates")
         return {**{name: inputs[name] for name in names}, "directory": str(directory)}
 
+    def pki_history(self) -> dict[str, Any]:
+        """Of a certificate with a line in the trail and a request."""
+        trail_dir = Path(self.pki_trail()["directory"])
+        event = trail.event("something done", "dip-nonprod", 1)
+        trail_file.append(trail_dir, [{"host": "localhost", **event}])
+        mine = self.inputs()
+        names = ("base_dir", "certificates_dir")
+        given = {"certificate": "dip-nonprod", "directory": str(trail_dir)}
+        return {**{name: mine[name] for name in names}, **given, "since": "2020-01-01"}
+
     def pki_audit_log(self) -> dict[str, Any]:
         return {"paths": [str(self.openbao.audit_log)]}
 

@@ -156,6 +156,8 @@ FLOORS = (
         "key_owner",
         "history",
         "outcomes",
+        "story",
+        "story_files",
         "revocation_text",
         "revocation_letters",
         "revocation_facts",
