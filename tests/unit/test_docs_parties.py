@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pki import party_view
 from pki.policy import Rule
 from unit import twin
+from unit.pki_factory import NOW
 from unit.test_broken_twins import KINDS, effect
 from unit.test_examples import POLICY
 
@@ -56,3 +58,13 @@ def test_every_organisation_that_the_page_names_is_one_of_the_examples() -> None
     assert named <= declared
     for example in re.findall(r"`((?:active|one|two|connection)-[a-z-]+)`", PAGE):
         assert example in twin.examples()
+
+
+def test_the_quotas_on_the_page_are_what_the_program_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (shown,) = re.findall(r"```text\n(.*?)\n```", PAGE, re.DOTALL)
+    inventory = twin.EXAMPLES / "connection-provider" / "nonprod"
+    assert party_view.main(["--inventory", str(inventory)], NOW) == 0
+    printed = capsys.readouterr().out.split("\n\n")
+    assert [line.rstrip() for line in printed[1].splitlines()] == shown.splitlines()
