@@ -158,6 +158,7 @@ class HostileWorld:
                     "dip_ids": ["1000000001"],
                     "registered": "2026-01-01",
                     "vetted": "2026-01-01",
+                    "domain_verified": "2026-01-01",
                     "quota": 3,
                     "owner": owner,
                     "dca_account": {"certificate": "ca/account.pem"},
@@ -174,6 +175,7 @@ class HostileWorld:
                     "key": {"store": "transit", "delivery": "wrapped"},
                     "hosts": "gateways",
                     "owner": dict(owner),
+                    "domain_verified": "2026-01-02",
                 }
             ],
             "trust": {
