@@ -131,7 +131,9 @@ def _with_mac(made: bytes, passphrase: str, digest: str, rounds: int) -> bytes:
     value = hmac.digest(key, _authenticated(content), digest)
     algorithm = _tlv(der.SEQUENCE, _tlv(der.OID, _HASH_OIDS[digest]), b"\x05\x00")
     info = _tlv(der.SEQUENCE, algorithm, _tlv(der.OCTET_STRING, value))
-    count = _tlv(der.INTEGER, rounds.to_bytes(rounds.bit_length() // 8 + 1, "big"))
+    # One round is the default, which DER leaves out.
+    number = rounds.to_bytes(rounds.bit_length() // 8 + 1, "big")
+    count = _tlv(der.INTEGER, number) if rounds > 1 else b""
     mac = _tlv(der.SEQUENCE, info, _tlv(der.OCTET_STRING, salt), count)
     return _tlv(der.SEQUENCE, version.raw, content.raw, mac)
 

@@ -421,6 +421,20 @@ class Arguments:
             "passphrase_file": str(mine / "word"),
         }
 
+    def pki_export(self) -> dict[str, Any]:
+        """As far as the judgement; what comes after it dies in test_export_canary.py."""
+        mine = self._two_versions()
+        people = mine["organisations"]["example-energy"]["roster"]
+        return {
+            **mine,
+            "vault": self.openbao.options("export"),
+            "certificate": "dip-nonprod",
+            "version": 1,
+            "recipient": "example-energy",
+            "by": people[0]["name"],
+            "directory": str(self.fresh() / "out"),
+        }
+
     def pki_host_import(self) -> dict[str, Any]:
         """The module alone, without its action, only refuses."""
         files = {"certificate": "dip-nonprod/gw1", "key_file": str(self.fresh() / "key.pem")}
