@@ -9,6 +9,7 @@ that is carried over, a commit.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,10 @@ from typing import Any
 
 import yaml
 from cryptography import x509
-from integration.lab_fixture import running_lab
+from integration.lab_fixture import REPOSITORY, running_lab
 from integration.own_ports import free_ports
 from integration.test_make_lab import Clone, Run, copy_of_the_repository
+from integration.test_readme import blocks
 from pki import probe
 from pki.csr import key_digest
 
@@ -75,11 +77,14 @@ class World:
         self.night.stages.append((playbook, time.monotonic() - started))
         return run
 
-    def by_hand(self, playbook: str, expected: int = 0, **values: Any) -> Run:
-        """A command that a person types."""
-        said = " ".join(f"{name}={value}" for name, value in values.items() if name != "by")
-        self.night.act(f"{playbook}.yml {said}".rstrip())
-        return self.play(playbook, expected=expected, **values)
+    def typed(self, number: int, expected: int = 0) -> Run:
+        """A command of the page for such a night, as it stands there but for the inventory."""
+        words = shlex.split(page()[number].replace("inventories/nonprod", "inventories/lab"))
+        self.night.act(" ".join(word for word in words[3:] if word != "-e"))
+        started = time.monotonic()
+        run = self.clone.run(str(self.clone.root / words[0]), *words[1:], expected=expected)
+        self.night.stages.append((Path(words[3]).stem, time.monotonic() - started))
+        return run
 
     def tagged(self, tag: str, **values: Any) -> Run:
         """The others: the stand-in CA and whoever works at it."""
@@ -201,6 +206,12 @@ class World:
         whole = chain if chain.startswith(leaf) else leaf + chain
         (self.kept / "chain.pem").write_text(whole)
         (self.kept / "leaf.pem").write_text(leaf)
+
+
+def page() -> list[str]:
+    """The playbook runs of docs/compromise.md, in order."""
+    text = (REPOSITORY / "docs/compromise.md").read_text()
+    return [line for block in blocks(text) for line in block if "ansible-playbook" in line]
 
 
 def plain(document: Any) -> str:

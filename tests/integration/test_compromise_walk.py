@@ -20,13 +20,15 @@ from pki.errors import PkiError
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
-ADMIN = "Alex Example"
+# As the page's first command says it; the runs that are nobody's act use the same words.
 WORD = {
     "certificate": NAME,
     "cause": "key_compromise",
     "reason": "a copy of the key was found on a laptop",
-    "by": ADMIN,
+    "by": "Alex Example",
 }
+# The playbook runs of docs/compromise.md.
+OUT_OF_SERVICE, RECORDED, BACK, OVER = range(4)
 TEXTS = ("revocation.txt", "incident.txt", "authority.txt")
 OUT = ("ingress", "egress", "far", "far_egress")
 LEDGER = "compromised.yml"
@@ -41,7 +43,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def state(world: World) -> dict[str, object]:
     """Everything that a run may have changed: files of hosts and inventory, and the key."""
     hosts = contents(world.clone.home / "hosts")
-    kept = {path: data for path, data in hosts.items() if "/log/" not in path}
+    # Logs grow, and the CRLs are polled by every run.
+    living = ("/log/", "poll.json")
+    kept = {path: data for path, data in hosts.items() if not any(one in path for one in living)}
     return {
         "hosts": kept,
         "inventory": contents(world.inventory),
@@ -87,7 +91,7 @@ def test_a_check_announces_all_of_it_and_changes_nothing(world: World) -> None:
 def test_one_run_takes_the_key_out_of_service_on_every_host_and_spares_the_rest(
     world: World,
 ) -> None:
-    run = world.by_hand("revoke", **WORD)
+    run = world.typed(OUT_OF_SERVICE)
     assert world.serial(1) in run.output
     nothing_listens(world)
     for host in HOSTS:
@@ -173,11 +177,17 @@ def test_an_old_reply_does_not_bring_it_back(world: World) -> None:
     assert all(world.keys(host) == [] for host in HOSTS)
 
 
-def test_reverting_the_committed_ledger_does_not_bring_it_back(world: World) -> None:
+def test_neither_reverting_the_ledger_nor_putting_the_key_back_on_hosts_brings_it_back(
+    world: World,
+) -> None:
     world.commit("The key is known to others", world.ledger)
     world.git("revert", "--no-edit", "HEAD")
     try:
         assert not world.ledger.exists()
+        for host in HOSTS:
+            (release,) = (world.releases(host) / "releases").iterdir()
+            shutil.copy2(world.kept / "key.pem", release / "key.pem")
+            assert world.keys(host)
         world.play("site")
         nothing_listens(world)
         assert all(world.keys(host) == [] for host in HOSTS)
@@ -187,16 +197,6 @@ def test_reverting_the_committed_ledger_does_not_bring_it_back(world: World) -> 
     assert world.spki(1) in world.ledger.read_text()
 
 
-def test_a_key_that_somebody_puts_back_on_a_host_is_gone_after_the_next_run(world: World) -> None:
-    for host in HOSTS:
-        (release,) = (world.releases(host) / "releases").iterdir()
-        shutil.copy2(world.kept / "key.pem", release / "key.pem")
-        assert world.keys(host)
-    world.play("site")
-    nothing_listens(world)
-    assert all(world.keys(host) == [] for host in HOSTS)
-
-
 # --- people, and the CA -----------------------------------------------------------------------
 
 
@@ -204,7 +204,7 @@ def test_people_send_the_texts_and_record_when(world: World) -> None:
     for name in TEXTS:
         world.night.act(f"sent {name}")
     world.night.act("submitted the new request in the portal (submission.txt)")
-    world.by_hand("revoke", **WORD, submitted="now", incident="INC0042", authority="now")
+    world.typed(RECORDED)
     record = yaml.safe_load((world.version(1) / "revocation.yml").read_text())
     assert record["submitted"]
     assert record["incident"]["reference"] == "INC0042"
@@ -227,7 +227,7 @@ def test_the_ca_revokes_the_old_certificate_for_key_compromise_and_signs_the_new
 
 
 def test_one_run_later_every_listener_is_back_with_the_new_certificate(world: World) -> None:
-    world.by_hand("site")
+    world.typed(BACK)
     for listener in ("ingress", "far"):
         seen = world.ask(listener)
         assert (seen.http_status, seen.peer_serial) == (200, world.serial(2)), listener
@@ -262,23 +262,19 @@ def test_a_host_cannot_go_back_to_the_old_key_by_a_failed_change(world: World) -
 
 
 def test_the_night_is_over_when_nothing_is_left_to_do(world: World) -> None:
+    world.typed(OVER)
+    record = yaml.safe_load((world.version(1) / "revocation.yml").read_text())
+    assert record["revoked"]
     assert world.play("revoke", **WORD).changed == 0
     assert world.play("site").changed == 0
-    assert world.judged()[1]
+    _, verdicts = world.judged()
+    assert {one["outcome"] for one in verdicts} == {"passed", "not_applicable"}, verdicts
     status = world.status()
     assert (status["state"], status["serial"]) == ("deployed", world.serial(2))
-
-
-def test_the_old_key_stays_refused_for_good(world: World) -> None:
-    refused = world.play(
-        "import", expected=2, certificate=NAME, key_file=str(world.kept / "key.pem")
-    )
-    assert "compromised" in refused.output
-    assert world.spki(1) in world.vault_ledger()
 
 
 def test_what_the_night_cost(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{world.night.told()}\n{datetime.now(UTC):%Y-%m-%d}")
-    assert len(world.night.acts) <= 10
+    assert len(world.night.acts) <= 12
     assert Path(world.kept, "key.pem").exists()
