@@ -419,9 +419,9 @@ def in_service(case: Case) -> Verdict | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    pending_compromised,  # before the two that would have a key brought back
     key_lost,
     key_changed,
-    pending_compromised,
     pending_edited,
     reply_present,
     waiting_for_reply,

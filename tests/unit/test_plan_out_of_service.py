@@ -102,6 +102,13 @@ def test_a_person_who_waits_for_the_replacement_reads_that_the_listeners_are_clo
     assert "v1 is out of service and its listeners are closed" in result.message
 
 
+def test_nobody_is_asked_to_bring_back_a_compromised_key_that_its_host_removed() -> None:
+    leaked_request = replace(requested(1), compromised=LEAKED)
+    result = plan(WANTED, Observed(versions=(leaked_request,)), LIMITS, NOW)
+    assert result.reason is Reason.KEY_COMPROMISED
+    assert "backup" not in result.next_action
+
+
 def test_of_a_key_that_no_gateway_has_nothing_is_said_of_listeners() -> None:
     versions = (leaked(1),)
     observed = Observed({}, versions, {}, keys_known=False)
