@@ -107,7 +107,7 @@ from ansible.module_utils.pki import backup, backup_records, errors, private_dir
 from ansible.module_utils.pki.trail import event
 from ansible.module_utils.pki.vault_settings import Settings
 from ansible.module_utils.pki.vault_snapshots import SnapshotClient
-from ansible.module_utils.pki_ansible import run_module
+from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import VAULT
 
 SPEC = {
@@ -162,8 +162,8 @@ def announced(client, directory, events, keep):
     }
 
 
-def made(module, client, directory, now):
-    """The backup, its record, and what became superfluous by it."""
+def made(module, client, directory, now, happened):
+    """The backup, its record, and what became superfluous by it; ``happened`` gets each change."""
     keep, largest = checked(module.params)
     by, base_dir = module.params["by"][:200], Path(module.params["base_dir"])
     with private_directory.alone(directory, "making a backup"):
@@ -172,28 +172,28 @@ def made(module, client, directory, now):
         events = backup_records.read(base_dir)
         strangers = backup.unrecorded(directory, events)
         taken = backup.take(client, directory, module.params["classes"], now, largest)
+        sha256, name = taken.snapshot.sha256, taken.path.name
+        happened.append(event("backup made", artefacts={name: sha256}, by=by))
         lines = [backup.recorded(taken, now, by)]
         backup_records.append(base_dir, lines)
         old = backup.superfluous(directory, backup_records.read(base_dir), keep)
-        removed = backup.remove(directory, old, now, by)
+        removed = []
+        for one in old:
+            removed += backup.remove(directory, [one], now, by)
+            gone = {one.said["file"]: one.said["sha256"]}
+            happened.append(event("backup removed", artefacts=gone, by=by))
         if removed:
             backup_records.append(base_dir, removed)
-    sha256, name = taken.snapshot.sha256, taken.path.name
     sentences = [f"backup made: {taken.path}, {taken.snapshot.size} bytes, sha256 {sha256}", SEALED]
     sentences += [f"{one.said['file']} removed: {keep} are kept" for one in old]
     sentences += [f"{one} is in no record: a person decides about it" for one in strangers]
-    trail = [event("backup made", artefacts={name: sha256}, by=by)]
-    trail += [
-        event("backup removed", artefacts={one.said["file"]: one.said["sha256"]}, by=by)
-        for one in old
-    ]
     return {
         "changed": True,
         "path": str(taken.path),
         "sha256": sha256,
         "sentences": [*sentences, f"commit {backup_records.FILE}"],
         "diff": {"before": "", "after": b"".join([*lines, *removed]).decode("ascii")},
-        "trail": trail,
+        "trail": happened,
     }
 
 
@@ -206,7 +206,8 @@ def handler(module):
             events = backup_records.read(Path(module.params["base_dir"]))
             return announced(client, directory, events, keep)
         backup.prepare(directory)
-        return made(module, client, directory, now)
+        with telling() as happened:
+            return made(module, client, directory, now, happened)
 
 
 def main():
