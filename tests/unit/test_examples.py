@@ -131,7 +131,7 @@ def test_a_record_of_an_example_holds_as_long_as_the_policy_says_and_no_day_long
     recorded = NOW - timedelta(days=(NOW.date() - RECORDED).days)
     base = twin.EXAMPLES / example / "nonprod"
     dates = {one["date"] for one in yaml.safe_load((base / "evidence.yml").read_text())["evidence"]}
-    assert dates == {RECORDED}
+    assert dates == {RECORDED.isoformat()}
     shortest = min(ages.values())
     code, result = judged(base, tmp_path / "last", recorded + timedelta(days=shortest))
     assert (code, unmet(result)) == (0, set())
