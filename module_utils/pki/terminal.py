@@ -40,7 +40,7 @@ class Terminal:
         Raises:
             PkiError: EXPORT-TERMINAL when the terminal is gone; the text is not part of it.
         """
-        left = memoryview(("\r\n" + text.replace("\n", "\r\n") + "\r\n").encode("utf-8"))
+        left = memoryview(f"\n{text}\n".encode())
         try:
             while left:
                 left = left[os.write(self._descriptor, left) :]
