@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -17,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
 from integration.export_world import ADMIN, HANDED, NOW, ExportWorld
 from integration.openbao_server import OpenBao
@@ -333,7 +335,7 @@ def test_a_passphrase_that_is_shown_is_on_the_terminal_and_nowhere_else(
     assert code == 0, printed.read_text()
     (export,) = world.exports()
     assert export["passphrase_in"] == "terminal"
-    (word,) = re.findall(r"\r\n    ([a-z]+-[a-z]+-[a-z]+-[2-9a-z]+)\r\n", shown)
+    (word,) = re.findall(r"\n    ([a-z]+-[a-z]+-[a-z]+-[2-9a-z]+)\r?\n", shown)
     content = (world.out / export["file"]).read_bytes()
     assert pkcs12.load_pkcs12(content, word.encode()).key is not None
     for place in (printed, log):
@@ -366,3 +368,49 @@ def test_a_run_that_is_killed_leaves_no_file_without_a_record(world: ExportWorld
         recorded = {one["file"] for one in world.exports()}
         assert {name for name in world.files() if not name.startswith(".")} <= recorded
     assert world.export().changed == 1
+
+
+# --- the whole way ----------------------------------------------------------------------------
+
+
+def test_a_provider_brings_the_key_into_its_own_vault_and_signs_with_it(
+    world: ExportWorld, tmp_path: Path
+) -> None:
+    world.export()
+    (export,) = world.exports()
+    provider = copy_of(world, tmp_path / "provider")
+    shutil.rmtree(provider.base / "certificates")
+    provider.name = f"{world.name}-theirs"
+    provider.set("certificates", [provider.entry(key=PLAIN)])
+    provider.set("certificates_import_vault", provider.openbao.options("import"))
+    brought = tmp_path / "word"
+    brought.write_text(world.passphrase(export))
+    brought.chmod(0o600)
+    given = {
+        "certificate": provider.name, "key_file": world.out / export["file"],
+        "passphrase_file": brought,
+    }  # fmt: skip
+
+    # Of another domain it is not theirs to bring: the import compares organisation and name.
+    provider.set("certificates", [provider.entry(key=PLAIN, domain="other.co.uk")])
+    assert "KEY-OWNER" in provider.play("import", code=2, **given).output
+    provider.set("certificates", [provider.entry(key=PLAIN)])
+    assert "key imported" in provider.play("import", **given).output
+    provider.play("site")
+    assert (provider.version() / "accepted.yml").exists()
+
+    message = b"a message of the participant's"
+    mount = "transit-nonprod-signing"
+    body = {
+        "input": base64.b64encode(message).decode(),
+        "signature_algorithm": "pkcs1v15",
+        "key_version": 1,
+    }
+    with provider.openbao.client("pipeline") as client:
+        assert (client.read(f"{mount}/keys/{provider.name}") or {})["exportable"] is False
+        told = client.write(f"{mount}/sign/{provider.name}/sha2-256", body)
+    signature = base64.b64decode(str(told["signature"]).rpartition(":")[2])
+    accepted = x509.load_pem_x509_certificate((world.version() / "certificate.pem").read_bytes())
+    public = accepted.public_key()
+    assert isinstance(public, rsa.RSAPublicKey)
+    public.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
