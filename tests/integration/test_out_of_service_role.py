@@ -226,7 +226,8 @@ def test_no_output_of_any_run_shows_a_key(world: Night) -> None:
         assert run.code == 0, run.output[-3000:]
         assert scanner.scan_text(run.output) == ()
     (world.base / "tls/compromised.json").write_text("damaged")
-    (world.base / "tls" / OTHER).chmod(0o777)
+    world.stage_release(1, world.certificate)
+    (world.base / "tls/dip-nonprod").chmod(0o777)
     failing = world.play("-vvvv", "--diff", **told)
     assert "FILE-UNSAFE" in failing.words
     assert scanner.scan_text(failing.output) == ()
