@@ -169,7 +169,8 @@ def _holds(
 ) -> dict[str, tuple[Hold, ...]]:
     found: dict[str, list[Hold]] = {}
     for one in faults:
-        hold = Hold(one["rule"], shown(f"{one['message']} ({one['found']})"), shown(one["next_step"]))
+        told = shown(f"{one['message']} ({one['found']})")
+        hold = Hold(one["rule"], told, shown(one["next_step"]))
         for name in declared.certificates:
             found.setdefault(name, []).append(hold)
     for verdict in failing:
@@ -220,7 +221,8 @@ def _sentence(verdict: Verdict) -> str:
 
 
 def _fault_sentence(fault: Mapping[str, str]) -> str:
-    return shown(f"held: {fault['rule']}: {fault['message']} ({fault['found']}); {fault['next_step']}")
+    told = f"held: {fault['rule']}: {fault['message']} ({fault['found']})"
+    return shown(f"{told}; {fault['next_step']}")
 
 
 def _quotas(seen: Iterable[documents.Document]) -> Iterator[Quota]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A participant with a signing certificate for its provider, a real key server, and a controller."""
+"""A participant with a signing certificate for its provider, and a real key server."""
 
 from __future__ import annotations
 
