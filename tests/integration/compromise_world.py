@@ -51,12 +51,8 @@ class Night:
         seconds = sum(taken for name, taken in self.stages if name.startswith(TYPED))
         lines = [f"{taken:7.1f} s  {name}" for name, taken in self.stages]
         lines += [f"{number:>7}.    {what}" for number, what in enumerate(self.acts, start=1)]
-        return "\n".join(
-            [
-                f"compromise walk: {seconds:.0f} s of typed commands, {len(self.acts)} acts of people",
-                *lines,
-            ]
-        )
+        spent = f"{seconds:.0f} s of typed commands, {len(self.acts)} acts of people"
+        return "\n".join([f"compromise walk: {spent}", *lines])
 
 
 @dataclass
