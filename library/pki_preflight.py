@@ -43,11 +43,11 @@ options:
         description:
           - What this login is for. V(plan) looks at keys and at the ledger of compromised keys,
             V(request) makes keys and signs with them, V(release) hands keys to hosts, V(retire)
-            ends old versions, V(import) brings existing keys in, V(ledger) marks a key as
-            compromised.
+            ends old versions, V(import) brings existing keys in, V(export) hands a key to another
+            party, V(ledger) marks a key as compromised, V(backup) takes snapshots.
         type: list
         elements: str
-        choices: [plan, request, release, retire, import, ledger]
+        choices: [plan, request, release, retire, import, export, ledger, backup]
         required: true
       vault:
         description:
@@ -123,7 +123,7 @@ SPEC = {
             "jobs": {
                 "type": "list",
                 "elements": "str",
-                "choices": ["plan", "request", "release", "retire", "import", "ledger"],
+                "choices": list(preflight.JOBS),
                 "required": True,
             },
             "vault": {"type": "dict", "default": {}},

@@ -141,6 +141,12 @@ def _release(mount: Mount) -> list[Need]:
     return _each("release", "release a key, wrapped", mount, "export/signing-key/+/1", "read")
 
 
+def _export(mount: Mount) -> list[Need]:
+    if not mount.exportable:
+        return []
+    return _each("export", "take a key out, wrapped", mount, "export/signing-key/+/1", "read")
+
+
 def _retire(mount: Mount) -> list[Need]:
     return [
         *_each("retire", "read a key", mount, "keys/+", "read"),
@@ -170,11 +176,13 @@ _OF_MOUNT: Mapping[str, Callable[[Mount], list[Need]]] = {
     "release": _release,
     "retire": _retire,
     "import": _import,
+    "export": _export,
 }
-#: ``ledger`` (mark a key as compromised) is about KV mounts, the others about transit.
-JOBS = (*_OF_MOUNT, "ledger")
-#: Every plan asks which keys are compromised, and so does whoever brings a key in.
-LOOK_AT_LEDGER = ("plan", "import", "ledger")
+#: ``ledger`` (mark a key as compromised) is about KV mounts, ``backup`` about the server, others
+#: about transit.
+JOBS = (*_OF_MOUNT, "ledger", "backup")
+#: Every plan asks which keys are compromised, and so does whoever brings a key in or hands it out.
+LOOK_AT_LEDGER = ("plan", "import", "export", "ledger")
 #: Any digest: entries are made for keys that are not known yet.
 _SOME_DIGEST = "0" * 64
 
@@ -190,12 +198,31 @@ def needs(job: str, mounts: Iterable[Mount], ledgers: Iterable[str] = ()) -> tup
     found: list[Need] = []
     if job in _OF_MOUNT:
         found += [need for mount in mounts for need in _OF_MOUNT[job](mount)]
+    if job == "backup":
+        found.append(Need(job, "take a snapshot", "sys/storage/raft/snapshot", ("read",)))
     for ledger in ledgers if job in LOOK_AT_LEDGER else ():
         found.append(Need(job, "list the ledger", f"{ledger}/metadata/compromised", ("list",)))
-        if job == "ledger":
-            path = f"{ledger}/data/compromised/+"
-            found.append(Need(job, "add to the ledger", path, ("create",), _SOME_DIGEST))
+        found += _ENTRIES[job](ledger) if job in _ENTRIES else ()
     return tuple(found)
+
+
+def _marks(mount: str) -> tuple[Need, ...]:
+    path = f"{mount}/data/compromised/+"
+    return (Need("ledger", "add to the ledger", path, ("create",), _SOME_DIGEST),)
+
+
+def _handed_out(mount: str) -> tuple[Need, ...]:
+    used, path = f"{mount}/data/passphrases/used/+", f"{mount}/data/exports/+"
+    return (
+        Need("export", "remember a passphrase", used, ("create",), _SOME_DIGEST),
+        Need("export", "leave a passphrase", path, ("create",), _SOME_DIGEST),
+    )
+
+
+_ENTRIES: Mapping[str, Callable[[str], tuple[Need, ...]]] = {
+    "ledger": _marks,
+    "export": _handed_out,
+}
 
 
 # -- what the token has ----------------------------------------------------------------------
