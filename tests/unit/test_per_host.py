@@ -225,7 +225,7 @@ def test_the_quota_counts_the_certificates_of_all_hosts_also_of_one_that_left(
     world.request(1, TWO)
     (facts,) = documents(inventories.collect(scene(world))).values()
     assert facts["quotas"] == [
-        {"organisation": "example-energy", "quota": 3, "issued": 2, "pending": 1}
+        {"organisation": "example-energy", "quota": 3, "issued": 2, "revoked": 0, "pending": 1}
     ]
     assert facts["pending"] == [{"certificate": TWO, "versions": [1]}]
     assert failed("inventory", facts) & {"DIP-6.1.2-QUOTA"} == set()
