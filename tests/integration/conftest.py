@@ -17,7 +17,13 @@ __all__ = ["openbao", "ports_of_our_own", "watched_lab"]
 LONGEST_FIRST = (
     "test_make_lab",
     "test_walk",
+    "test_compromise_walk",
+    "test_revoke",
+    "test_export",
+    "test_trail_walk",
     "test_canary",
+    "test_backup",
+    "test_examples_plan",
     "test_lab_lifecycle",
     "test_matrix_breakages",
     "test_readme",
