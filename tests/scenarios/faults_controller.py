@@ -12,7 +12,8 @@ from pathlib import Path
 
 from scenarios.scenario import REPOSITORY, STEP_SECONDS, Done, Scenario
 
-_PLUGINS = REPOSITORY / "tests/scenarios/callback_plugins"
+# Beside the project's own, without which no run begins.
+_PLUGINS = (REPOSITORY / "tests/scenarios/callback_plugins", REPOSITORY / "callback_plugins")
 _TASK = re.compile(r"^TASK \[(.*)\] \*+$")
 _RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
@@ -90,7 +91,7 @@ def dying(task: str, delay: float, hit: Path) -> dict[str, str]:
     ``hit`` is the file that then names the task that was killed.
     """
     return {
-        "ANSIBLE_CALLBACK_PLUGINS": str(_PLUGINS),
+        "ANSIBLE_CALLBACK_PLUGINS": ":".join(map(str, _PLUGINS)),
         "ANSIBLE_CALLBACKS_ENABLED": "dies",
         "FAULTS_TASK": task,
         "FAULTS_DELAY": f"{delay:.3f}",
