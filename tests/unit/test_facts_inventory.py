@@ -288,6 +288,19 @@ def test_a_version_that_is_only_asked_for_is_neither_unreadable_nor_pending(worl
     assert [one["what"] for one in seen["identities"]] == ["key", "name"]
 
 
+@pytest.mark.parametrize("left", ["nothing", "request.csr", "request.yml"])
+def test_what_a_killed_run_left_of_a_request_holds_nobody_up(world: World, left: str) -> None:
+    world.request()
+    folder = world.kept / NAME / "1"
+    for file in folder.iterdir():
+        if file.name != left:
+            file.unlink()
+    seen = whole(world)
+    assert not seen["unreadable"]
+    assert ("key" in [one["what"] for one in seen["identities"]]) is (left != "nothing")
+    assert outcome(world, "DIP-5.5-ENV-UNKNOWN") is Outcome.PASSED
+
+
 def test_a_neighbour_counts_as_a_set_once_it_is_filled_in(world: World) -> None:
     folder = beside(world)
     assert whole(world)["environment_classes"] == ["nonprod", "prod"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ def _look_at(place: Place, name: str, seen: Seen, now: datetime) -> None:
             continue
         if not place.inventory:
             seen.own.append(one)
-        if one.files.only_asked:
+        if _is_bare(one):
             continue  # no key and no serial number yet
         identities = _identities(one)
         if not (identities and environment_class):
@@ -127,9 +127,20 @@ def _names(one: Committed) -> list[Identity]:
     return [("name", str(name)[:_LONGEST])] if name else []
 
 
+def _is_bare(one: Committed) -> bool:
+    """Whether nothing was requested or issued: a wish alone, or what a killed run had begun."""
+    files = one.files
+    return files.request is None and files.request_record is None and not files.presented
+
+
 def _of_request(one: Committed) -> list[Identity]:
+    """The key, by the request itself, or by its record while a killed run's request is missing."""
     request = one.files.request
-    return [] if request is None else [("key", csr.parse(request).spki_sha256)]
+    if request is not None:
+        return [("key", csr.parse(request).spki_sha256)]
+    told = one.record.get("key")
+    digest = told.get("spki_sha256") if isinstance(told, Mapping) else None
+    return [("key", str(digest)[:_LONGEST])] if digest else []
 
 
 def _of_certificates(one: Committed) -> list[Identity]:
