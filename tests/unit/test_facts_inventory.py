@@ -301,6 +301,13 @@ def test_what_a_killed_run_left_of_a_request_holds_nobody_up(world: World, left:
     assert outcome(world, "DIP-5.5-ENV-UNKNOWN") is Outcome.PASSED
 
 
+def test_an_empty_directory_of_a_host_holds_nobody_up(world: World) -> None:
+    world.request()
+    (world.kept / "dip-fleet" / "gw1" / "1").mkdir(parents=True)
+    (world.kept / "dip-fleet" / "gw2").mkdir()
+    assert not whole(world)["unreadable"]
+
+
 def test_a_neighbour_counts_as_a_set_once_it_is_filled_in(world: World) -> None:
     folder = beside(world)
     assert whole(world)["environment_classes"] == ["nonprod", "prod"]

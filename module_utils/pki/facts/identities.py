@@ -69,8 +69,9 @@ def _look_at(place: Place, name: str, seen: Seen, now: datetime) -> None:
     shown = f"{place.inventory}/" if place.inventory else ""
     try:
         found = versions(place.directory, name)
-    except PkiError:
-        seen.unreadable.append(f"{shown}{name}")
+    except PkiError as error:
+        if not _is_empty(Path(error.where)):
+            seen.unreadable.append(f"{shown}{name}")
         return
     for one in found:
         environment_class = place.class_of(one)
@@ -92,6 +93,14 @@ def _look_at(place: Place, name: str, seen: Seen, now: datetime) -> None:
                 uses.elsewhere.append(f"{shown}{one.label}")
             else:
                 uses.certificates.setdefault(name)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether what cannot be read is a directory with nothing in it, as a killed run leaves one."""
+    try:
+        return path.is_dir() and not any(path.iterdir())
+    except OSError:
+        return False
 
 
 def as_facts(seen: Seen) -> list[dict[str, Any]]:
