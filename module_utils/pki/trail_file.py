@@ -57,8 +57,12 @@ def prepare(directory: Path) -> None:
             TRAIL-BROKEN when the trail does not end where it ended.
     """
     with _faults(directory):
-        _make(directory)
+        new = not directory.exists()
+        directory.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        _private(directory)
+        # Of several first runs at once one begins the trail, and the others go on with it.
         with _locked(directory):
+            _begin(directory, ours=new)
             _enough_room(directory)
             tail = _tail(directory)
             _append_mode(_current(directory, datetime.now(UTC)))
@@ -382,12 +386,11 @@ def _end_of(path: Path) -> tuple[Head | None, list[bytes], bool]:
 # --- directories, locks and faults -------------------------------------------------------------
 
 
-def _make(directory: Path) -> None:
-    if not directory.exists():
-        directory.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+def _begin(directory: Path, *, ours: bool) -> None:
+    """The files of a trail without lines. Under the lock: all writers use the same other name."""
+    if ours and not (directory / ".gitignore").exists():
         # Wherever the directory lies, git leaves it alone.
         _replace(directory / ".gitignore", b"*\n")
-    _private(directory)
     if not any(_files(directory)) and not (directory / HEAD_FILE).exists():
         _replace(directory / HEAD_FILE, Head().as_bytes())
 

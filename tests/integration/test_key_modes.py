@@ -299,6 +299,7 @@ def traced_lab(watched_lab: WatchedLab) -> Traced:
     peers = {
         "vault": lab.login("lab-ca"),
         "directory": str(root / "ca"),
+        "ledger": str(root / "revocations.json"),
         "base_url": "http://127.0.0.1",
         "authorities": [],
         "vetting": {"mount": "pki-dca", "parameters": {}, "organisations": {}},

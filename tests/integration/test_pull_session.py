@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from integration.host_identities import Hosts
 from integration.openbao_server import TLS_MOUNT, OpenBao, write_secret
+from integration.test_vault_fault_table import wait_for_status
 from pki_host.errors import HostError
 from pki_host.pull import Auth, Session
 from pki_host.vault_http import VaultAddress
@@ -173,6 +174,8 @@ def test_a_sealed_server_is_named_before_and_after_the_login(
             session = Session(vault, auth)
             assert session.key(f"{BASE}/{OURS}/1")
             operator.write("sys/seal")
+        # The server answers before it has let go of what it holds.
+        wait_for_status(server, sealed=True)
         assert refused(session, f"{BASE}/{OURS}/1").rule == "VAULT-SEALED"
         assert refused(Session(vault, auth), f"{BASE}/{OURS}/1").rule == "VAULT-SEALED"
     finally:
