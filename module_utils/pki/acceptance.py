@@ -224,6 +224,9 @@ def judge(
     _key_is_the_stores(name, files, evidence)
     asked = public_state.intent(record, files.path / "request.yml")
     trust = evidence.trust[certificate.trust]
+    if files.accepted_record is None:
+        # A retired CA keeps what is in service, and vouches for nothing new.
+        trust = trust.for_new
     return reply.accept(
         files.presented,
         csr=request,

@@ -36,6 +36,22 @@ def supply(certificate: str) -> str:
     return f"{_playbook('supply', certificate)} -e csr_file=FILE"
 
 
+def rollback(certificate: str, host: str, release: str) -> str:
+    """To put an older release into service again on one host."""
+    given = f"-l {host} -e release={release}"
+    return f"{_playbook('rollback', certificate)} {given} -e \"reason='...'\""
+
+
+def let_go(certificate: str, host: str) -> str:
+    """To let the newest release in again where an older one is held."""
+    return f"{_playbook('rollback', certificate)} -l {host} -e rollback_state=released"
+
+
+def deploy() -> str:
+    """What every night does."""
+    return "ansible-playbook -i INVENTORY playbooks/site.yml"
+
+
 def _typed(playbook: str, certificate: str, *given: str) -> str:
     extra = "".join(f" -e {one}" for one in given)
     return f"{_playbook(playbook, certificate)}{extra} -e \"reason='...'\""

@@ -105,10 +105,10 @@ def _versions(
         public_state.observed_version(one, _revoked_at(one, trust, crls, inputs.now))
         for one in (public_state.scan(inputs.certificates_dir, name) if files is None else files)
     )
-    return tuple(_marked(version, inputs.compromised) for version in seen)
+    return tuple(marked(version, inputs.compromised) for version in seen)
 
 
-def _marked(version: Version, compromised: Mapping[str, str]) -> Version:
+def marked(version: Version, compromised: Mapping[str, str]) -> Version:
     """The version with what a ledger says of its key."""
     said = compromised.get(version.requested.spki_sha256, "") if version.requested else ""
     return replace(version, compromised=said) if said else version

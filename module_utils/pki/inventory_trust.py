@@ -8,19 +8,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .errors import PkiError
-from .inventory_fields import choice, error, mapping, text
+from .inventory_fields import choice, day, error, mapping, text
 
 _URL = re.compile(r"https?://[!-~]{1,2000}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CA_FIELDS = ("file", "sha256", "crl_urls")
+_CA_DAYS = ("trusted_from", "retire_after")
 
 
 @dataclass(frozen=True, slots=True)
 class CaFile:
-    """A CA certificate as an input: path, pin (SHA-256 of its DER) and where its CRL is."""
+    """A CA certificate as an input: path, pin (SHA-256 of its DER) and where its CRL is.
+
+    ``trusted_from`` and ``retire_after`` are ISO days in UTC, empty where the inventory names none:
+    the first day on which the CA is trusted, and the last.
+    """
 
     file: str
     sha256: str
     crl_urls: tuple[str, ...]
+    trusted_from: str = ""
+    retire_after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ def _ca_files(raw: object, where: str) -> tuple[CaFile, ...]:
     result = []
     for index, item in enumerate(raw):
         place = f"{where}[{index}]"
-        entry = mapping(item, place, ("file", "sha256", "crl_urls"), ("file", "sha256", "crl_urls"))
+        entry = mapping(item, place, (*_CA_FIELDS, *_CA_DAYS), _CA_FIELDS)
         digest = text(entry, "sha256", place).replace(":", "").lower()
         if not _SHA256.fullmatch(digest):
             raise error(
@@ -71,7 +79,16 @@ def _ca_files(raw: object, where: str) -> tuple[CaFile, ...]:
                 urls,
                 "a list of http or https URLs",
             )
-        result.append(CaFile(text(entry, "file", place), digest, tuple(str(url) for url in urls)))
+        first, last = (day(entry, field, place) for field in _CA_DAYS)
+        if first and last and last < first:
+            raise error(
+                f"{place}.retire_after",
+                "the CA is retired before it is trusted",
+                f"trusted_from {first}, retire_after {last}",
+                "a last day that is not before the first",
+            )
+        file = text(entry, "file", place)
+        result.append(CaFile(file, digest, tuple(str(url) for url in urls), first, last))
     return tuple(result)
 
 

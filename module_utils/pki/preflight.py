@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from . import key_place
+from .api_keys import FOLDER, ApiKey
 from .errors import PkiError
 from .inventory import Certificate
 from .stores.transit import mount_for
@@ -203,6 +204,18 @@ def needs(job: str, mounts: Iterable[Mount], ledgers: Iterable[str] = ()) -> tup
     for ledger in ledgers if job in LOOK_AT_LEDGER else ():
         found.append(Need(job, "list the ledger", f"{ledger}/metadata/compromised", ("list",)))
         found += _ENTRIES[job](ledger) if job in _ENTRIES else ()
+    return tuple(found)
+
+
+def of_api_keys(keys: Iterable[ApiKey]) -> tuple[Need, ...]:
+    """What job ``release`` needs besides, for the API keys that gateways send."""
+    found: list[Need] = []
+    for key in keys:
+        for doing, path in (
+            ("look at an API key's version", f"{key.mount}/metadata/{FOLDER}/+"),
+            ("release an API key, wrapped", f"{key.mount}/data/{FOLDER}/+"),
+        ):
+            found.append(Need("release", doing, path, ("read",), key.name))
     return tuple(found)
 
 

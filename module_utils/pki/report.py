@@ -19,6 +19,7 @@ from .windows import Timing
 STATUS_SCHEMA = 1
 COLUMNS = ("certificate", "state", "common name", "serial", "days left", "next action")
 QUOTA_COLUMNS = ("organisation", "quota", "issued", "revoked", "asked for", "left")
+GATEWAY_COLUMNS = ("gateway", "listener", "direction", "product", "CRLs at most", "beside them")
 _COUNTED = ("quota", "issued", "revoked", "pending", "left")
 SERIAL_SHOWN = 16
 
@@ -47,6 +48,43 @@ def quota_table(quotas: Iterable[Mapping[str, Any]]) -> str:
         for one in quotas
     ]
     return aligned([QUOTA_COLUMNS, *rows]) if rows else ""
+
+
+def gateway_table(budget: Iterable[Mapping[str, Any]]) -> str:
+    """One line a listener: how old its CRLs may get, and what else delays a revocation.
+
+    Below it, what products do in another way than others, each sentence once. Empty without
+    listeners. ``budget`` is what :mod:`.gateway.budget` computed.
+    """
+    told = list(budget)
+    rows = [
+        (
+            shown(one["gateway"]),
+            shown(one["listener"]),
+            one["direction"],
+            one["product"],
+            f"{duration(one['crl_age_seconds'])} old",
+            ", ".join(
+                f"{bound['bound']} {duration(bound['seconds'])}"
+                for bound in one["bounds"]
+                if bound["seconds"]
+            ),
+        )
+        for one in told
+    ]
+    notes = dict.fromkeys(note for one in told for note in one["notes"])
+    return "\n".join([aligned([GATEWAY_COLUMNS, *rows]), *notes]) if rows else ""
+
+
+def duration(seconds: int) -> str:
+    """Seconds as a person reads them: ``22 h 59 min``, at most two units, rounded down."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts[:2]) or "0 s"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -143,14 +181,21 @@ def _timing(timing: Timing) -> dict[str, Any]:
 
 
 def status(
-    plans: Iterable[CertificatePlan], now: datetime, refused: Iterable[str] = ()
+    plans: Iterable[CertificatePlan],
+    now: datetime,
+    refused: Iterable[str] = (),
+    budget: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The status document for machines; fields are only ever added within a schema version."""
+    """The status document for machines; fields are only ever added within a schema version.
+
+    ``budget`` says of each listener how old its CRLs may get; it becomes ``gateways``.
+    """
     names = set(refused)
     return {
         "schema": STATUS_SCHEMA,
         "generated_at": iso(now),
         "certificates": [{**_status(plan), "refused": plan.name in names} for plan in plans],
+        "gateways": [dict(one) for one in budget],
     }
 
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from cryptography import x509
 
 from . import crl as crl_file
-from . import names, ocsp_response
+from . import crl_scope, names, ocsp_response
 from .ask import Ask as Ask
 from .certs import (
     DECODE_ERRORS,
@@ -46,7 +46,6 @@ from .crl import to_pem as to_pem
 from .errors import PkiError
 
 Verdict = Literal["good", "revoked", "unknown"]
-_Point = str | bytes
 _SHORT_BYTES = 256 * 1024
 
 
@@ -336,35 +335,11 @@ def _out_of_scope(crl: Crl, certificate: x509.Certificate) -> str:
     if crl.idp is None:
         return ""
     try:
-        constraints = crl_file.extension(certificate.extensions, x509.BasicConstraints)
-        points = crl_file.extension(certificate.extensions, x509.CRLDistributionPoints)
+        authority = crl_scope.is_authority(certificate)
+        points = crl_scope.points_of(certificate)
     except DECODE_ERRORS:
         return "has a scope, and the certificate's extensions cannot be read"
-    authority = constraints is not None and constraints.ca
-    if crl.idp.only_contains_user_certs and authority:
-        return "covers user certificates only"
-    if crl.idp.only_contains_ca_certs and not authority:
-        return "covers CA certificates only"
-    if crl.idp.full_name is None:
-        return ""
-    if _encoded(crl.idp.full_name) & _certificate_points(points):
-        return ""
-    return "is for another distribution point than the certificate names"
-
-
-def _certificate_points(points: x509.CRLDistributionPoints | None) -> frozenset[_Point]:
-    """Names of distribution points that speak for all reasons and for the issuer itself."""
-    usable = [point for point in points or () if not point.reasons and not point.crl_issuer]
-    return frozenset(name for point in usable for name in _encoded(point.full_name))
-
-
-def _encoded(general: Iterable[x509.GeneralName] | None) -> frozenset[_Point]:
-    """Names of distribution points as they are compared: URIs by character, names by DER."""
-    return frozenset(
-        one.value.public_bytes() if isinstance(one, x509.DirectoryName) else one.value
-        for one in general or ()
-        if isinstance(one, x509.DirectoryName | x509.UniformResourceIdentifier)
-    )
+    return crl_scope.outside(crl.idp, authority, points)
 
 
 def _revoked_error(status: Status) -> PkiError:

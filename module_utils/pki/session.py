@@ -36,6 +36,8 @@ class Inputs:
 
     ``base_dir`` is the inventory's directory: file names in the inventory start there;
     ``policy_dir`` has the policies and the schemas of facts.
+    ``trust`` are the CAs that count at ``now``; retired ones are among them while nobody said that
+    nothing depends on them (:mod:`.trust_decision`), and vouch for nothing new.
     ``compromised`` are the keys that must never be used again, by SPKI digest, and who says so.
     """
 
@@ -67,26 +69,13 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
     instead of acting: there it is a finding beside the others.
     """
     moment = now or datetime.now(UTC)
-    wanted = inventory.policy_names(params["certificates"])
-    policies = policy_files.load_policies(
-        _directory(params, "policy_dir"),
-        wanted,
-        _directory(params, "base_dir") / policy_files.OVERLAYS,
-        moment,
-    )
-    declared = inventory.load(
-        organisations=params["organisations"],
-        certificates=params["certificates"],
-        trust=params["trust"],
-        policies=policies,
-        groups=params.get("groups") or None,
-    )
+    declared, policies = written(params, moment)
     if judged:
         declarations.refuse(declared, policies, moment.date())
     return Inputs(
         declared=declared,
         policies=policies,
-        trust=trust_files.load_all(declared, _directory(params, "base_dir")),
+        trust=_trust(declared, policies, _directory(params, "base_dir"), moment, judged),
         certificates_dir=_directory(params, "certificates_dir"),
         crl_cache_dir=_directory(params, "crl_cache_dir"),
         now=moment,
@@ -98,6 +87,51 @@ def load(params: Mapping[str, Any], now: datetime | None = None, *, judged: bool
         ),
         policy_dir=_directory(params, "policy_dir"),
     )
+
+
+def written(params: Mapping[str, Any], moment: datetime) -> tuple[Declared, Mapping[str, Policy]]:
+    """What the inventory declares, and the policies that it names with the overlay beside it.
+
+    ``params``: organisations, certificates, trust, groups, policy_dir and base_dir.
+    """
+    policies = policy_files.load_policies(
+        _directory(params, "policy_dir"),
+        inventory.policy_names(params["certificates"]),
+        _directory(params, "base_dir") / policy_files.OVERLAYS,
+        moment,
+    )
+    declared = inventory.load(
+        organisations=params["organisations"],
+        certificates=params["certificates"],
+        trust=params["trust"],
+        policies=policies,
+        groups=params.get("groups") or None,
+    )
+    return declared, policies
+
+
+def _trust(
+    declared: Declared,
+    policies: Mapping[str, Policy],
+    base: Path,
+    now: datetime,
+    judged: bool,
+) -> Mapping[str, LoadedTrust]:
+    """The CAs that count now, retired ones included: what depends on those is not known here.
+
+    A trust set that a certificate follows must have some; whoever only reports is told of those
+    that are pinned.
+    """
+    trust = dict(trust_files.load_all(declared, base))
+    for name, pinned in trust.items():
+        if declared.trust[name].policy not in policies:
+            continue
+        try:
+            trust[name] = pinned.whole_at(now)
+        except PkiError:
+            if judged:
+                raise
+    return trust
 
 
 def knowing(inputs: Inputs, compromised: Mapping[str, str]) -> Inputs:

@@ -47,17 +47,28 @@ class _Run:
     read: issued.Read
     twins: issued.Twins
     trust: Mapping[str, _Trust]
+    trust_for_new: Mapping[str, _Trust]
     listeners: Mapping[str, Sequence[str]]
+
+    def trust_of(self, one: Issued) -> _Trust:
+        """The CAs that may stand above it: retired ones only for what was accepted before."""
+        sets = self.trust if one.files.accepted_record is not None else self.trust_for_new
+        return sets[one.declared.trust]
 
 
 def collect(scene: Scene) -> Collected:
     """The documents of every version; each is declared, since its files are there."""
-    read = issued.read(scene)
+    read, trust = issued.read(scene), _trust(scene)
     run = _Run(
         scene=scene,
         read=read,
         twins=issued.Twins.of(read.all),
-        trust=_trust(scene),
+        trust=trust,
+        trust_for_new={
+            name: _ready(pinned.for_new, trust[name].crls) if pinned.kept else trust[name]
+            for name in trust
+            if (pinned := scene.inputs.trust[name])
+        },
         listeners=_listeners(scene.gateways),
     )
     documents = [
@@ -140,7 +151,7 @@ def _path(
     """The path of a version's certificate, and what is known of each below its anchor."""
     if one.leaf is None:
         return None, ()
-    trust, now = run.trust[one.declared.trust], run.scene.inputs.now
+    trust, now = run.trust_of(one), run.scene.inputs.now
     found = chain_facts.find(one.leaf, [*trust.issuers, *one.offered], trust.anchors, now)
     if not found.verified:
         # Nobody vouches for the CA whose CRL would be asked.
@@ -188,7 +199,7 @@ def _compromised(run: _Run, one: Issued) -> list[str]:
 def _chain_around(
     run: _Run, one: Issued, state: str, answers: Sequence[certificate_facts.Revocation]
 ) -> chain_facts.Around:
-    trust = run.trust[one.declared.trust]
+    trust = run.trust_of(one)
     return chain_facts.Around(
         expectation=one.expectation(today=False),
         now=run.scene.inputs.now,
@@ -209,14 +220,20 @@ def _trust(scene: Scene) -> dict[str, _Trust]:
     }
 
 
-def _ready(trust: LoadedTrust, crls: Sequence[bytes]) -> _Trust:
+def _ready(trust: LoadedTrust, crls: Sequence[bytes | revocation.Crl]) -> _Trust:
     anchors, issuers = _parsed(trust.anchors), _parsed(trust.issuers)
     return _Trust(
         anchors=anchors,
         issuers=issuers,
         pinned_anchors=tuple(map(chain_facts.Pinned.of, anchors)),
         pinned_issuers=tuple(map(chain_facts.Pinned.of, issuers)),
-        crls=tuple(crl for data in crls for crl in revocation.parse_crls(data)),
+        crls=tuple(
+            crl
+            for given in crls
+            for crl in (
+                (given,) if isinstance(given, revocation.Crl) else revocation.parse_crls(given)
+            )
+        ),
     )
 
 

@@ -124,7 +124,10 @@ def _contents(trust: LoadedTrust, crls: Sequence[Crl], now: datetime) -> dict[st
     return {
         "foreign": len(foreign),
         "authorities": [
-            _authority(ca, "user" if digest in issuing else "ca", crls, now)
+            {
+                **_authority(ca, "user" if digest in issuing else "ca", crls, now),
+                "kept_after": ca.retire_after if digest in trust.kept else "",
+            }
             for digest, ca in unique.items()
         ],
     }

@@ -12,10 +12,11 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .. import deliveries, observed, public_state
+from .. import api_keys, deliveries, gateway, observed, public_state
 from ..deliveries import Delivery, Told, Use
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
@@ -30,6 +31,25 @@ _RELEASE = re.compile(r"v([1-9][0-9]{0,8})-")
 _ROLES, _ADDRESSES, _DELIVERIES, _USES = 1000, 100, 500, 5
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What a path in the log is to the inventory.
+
+    Attributes:
+        label: how the object is called.
+        declared: whether anything of the inventory uses it.
+        delivery: how it is brought to hosts; none for a secret that nothing names.
+        hosts: the hosts that use it.
+        certificate: whose it is; an API key is no certificate's.
+    """
+
+    label: str
+    declared: bool = False
+    delivery: str = "none"
+    hosts: frozenset[str] = frozenset()
+    certificate: Certificate | None = None
+
+
 def collect(scene: Scene) -> Collected:
     """A document for every secret that the log knows to have left."""
     audit = scene.audit
@@ -40,27 +60,63 @@ def collect(scene: Scene) -> Collected:
     look = audit["look"]
     end = deliveries.moment(look["last"])
     declarations, documents = [], []
+    sent = _api_keys(scene)
     for path, told in deliveries.read(look["events"]).items():
-        certificate, label = _whose(scene, path)
-        policy = _policy(scene, certificate)
+        secret = sent.get(path) or _of_certificate(scene, path)
+        policy = _policy(scene, secret.certificate)
         if policy is None:
             continue
-        place = scene.place("certificates", certificate.entry if certificate else "")
-        declarations.append(Declaration(KIND, label, policy, place))
-        facts = _facts(scene, path, told, certificate, end)
-        documents.append(Document(KIND, label, policy, facts, place))
+        entry = secret.certificate.entry if secret.certificate else ""
+        place = scene.place("certificates", entry)
+        declarations.append(Declaration(KIND, secret.label, policy, place))
+        facts = _facts(scene, path, told, secret, end)
+        documents.append(Document(KIND, secret.label, policy, facts, place))
     return scene.collected(declarations, documents)
 
 
-def _whose(scene: Scene, path: str) -> tuple[Certificate | None, str]:
-    """The certificate whose secret a path is, and how its object is called."""
+def _api_keys(scene: Scene) -> dict[str, Secret]:
+    """The API keys that gateways send, by path, with the hosts of those gateways.
+
+    Without usable gateways none is known, and a delivery of one is that of an unknown secret; what
+    is wrong with the gateways is told where they are judged.
+    """
+    inputs = scene.inputs
+    try:
+        models = gateway.check(
+            scene.gateways or [], inputs.declared, inputs.trust, inputs.policies, now=inputs.now
+        )
+        keys = api_keys.declared(models, inputs.declared.entries)
+    except PkiError:
+        return {}
+    hosts = {str(model["name"]): _hosts(scene, str(model["hosts"])) for model in models}
+    return {
+        key.path: Secret(
+            label=f"API key {key.name}",
+            declared=True,
+            delivery="wrapped",
+            hosts=frozenset(
+                host for one in key.listeners for host in hosts[one.rpartition("/")[0]]
+            ),
+        )
+        for key in keys
+    }
+
+
+def _of_certificate(scene: Scene, path: str) -> Secret:
+    """What a path is to the certificate whose secret it is, if it is any's."""
     by_key = {one.key_name: one for one in scene.inputs.declared.certificates.values()}
     key, passphrase = _KEY.fullmatch(path), _PASSPHRASE.fullmatch(path)
     match = key or passphrase
     mine = by_key.get(match[2]) if match else None
     if mine is None or match is None or not _of_class(match[1], mine):
-        return None, observed.text(path, 200)
-    return mine, f"{mine.name} v{key[3]}" if key else f"{mine.name} passphrase"
+        return Secret(observed.text(path, 200))
+    return Secret(
+        label=f"{mine.name} v{key[3]}" if key else f"{mine.name} passphrase",
+        declared=True,
+        delivery=observed.text(mine.delivery, 40),
+        hosts=frozenset({mine.host}) if mine.host else _hosts(scene, mine.hosts),
+        certificate=mine,
+    )
 
 
 def _of_class(mount: str, certificate: Certificate) -> bool:
@@ -75,19 +131,16 @@ def _policy(scene: Scene, certificate: Certificate | None) -> str | None:
     return next((n for n in names if scene.inputs.policies[n].of_kind(KIND)), None)
 
 
-def _facts(
-    scene: Scene, path: str, told: Told, certificate: Certificate | None, end: datetime
-) -> dict[str, Any]:
+def _facts(scene: Scene, path: str, told: Told, secret: Secret, end: datetime) -> dict[str, Any]:
     audit = scene.audit or {}
-    hosts = _hosts(scene, certificate)
     match = _KEY.fullmatch(path)
     return {
         "path": observed.text(path, 300),
-        "declared": certificate is not None,
-        "delivery": observed.text(certificate.delivery, 40) if certificate else "none",
+        "declared": secret.declared,
+        "delivery": secret.delivery,
         "roles": sorted(observed.text(str(role), 200) for role in audit["roles"])[:_ROLES],
-        "addresses": sorted(_addresses(audit["addresses"], hosts))[:_ADDRESSES],
-        "holders": _holders(scene, certificate, hosts, int(match[3]) if match else 0),
+        "addresses": sorted(_addresses(audit["addresses"], secret.hosts))[:_ADDRESSES],
+        "holders": _holders(scene, secret, int(match[3]) if match else 0),
         "deliveries": [_delivery(one, end) for one in told.deliveries[:_DELIVERIES]],
         "clear": [
             {
@@ -130,20 +183,16 @@ def _use(use: Use) -> dict[str, Any]:
     }
 
 
-def _hosts(scene: Scene, certificate: Certificate | None) -> set[str]:
-    """The gateway hosts that use it: its own, or those of its group."""
-    if certificate is None:
-        return set()
-    if certificate.host:
-        return {certificate.host}
-    return {
+def _hosts(scene: Scene, wanted: str) -> frozenset[str]:
+    """The gateway hosts of this name or group."""
+    return frozenset(
         host
         for host, told in scene.hosts.items()
-        if certificate.hosts in (host, "all", *(told.get("groups") or ()))
-    }
+        if wanted in (host, "all", *(told.get("groups") or ()))
+    )
 
 
-def _addresses(given: Mapping[str, Iterable[str]], hosts: set[str]) -> set[str]:
+def _addresses(given: Mapping[str, Iterable[str]], hosts: Iterable[str]) -> set[str]:
     """The addresses of some hosts; a name stands for all that it resolves to now."""
     found: set[str] = set()
     for host in hosts:
@@ -164,13 +213,14 @@ def _resolved(text: str) -> set[str]:
     return {str(answer[4][0]) for answer in answers}
 
 
-def _holders(scene: Scene, certificate: Certificate | None, hosts: set[str], version: int) -> int:
-    """How many hosts hold a file with the key."""
+def _holders(scene: Scene, secret: Secret, version: int) -> int:
+    """How many hosts hold a file with a certificate's key."""
+    certificate = secret.certificate
     if certificate is None:
         return 0
     return sum(
         any(_holds(release, certificate, version) for release in _releases(scene, host))
-        for host in hosts
+        for host in secret.hosts
     )
 
 

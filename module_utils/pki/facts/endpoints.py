@@ -104,7 +104,13 @@ def _refused(raw: Mapping[str, Any]) -> bool:
 def _is_own_peer(scene: Scene, listener: Listener) -> bool:
     """Whether the gateway's own certificate, with which it is tried, is among its peers'."""
     own = scene.inputs.declared.like(str(listener.entry["certificate"]))
-    return own.common_name in listener.entry.get("peers", ())
+    name = f"CN={own.common_name}"
+    return any(
+        own.common_name == subject["value"]
+        if subject["kind"] == "cn"
+        else f"{subject['value']},".startswith(f"{name},")
+        for subject in (listener.entry.get("allowed") or {}).get("subjects", ())
+    )
 
 
 def _accepted(scene: Scene, listener: Listener) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ compare the two without knowing either side's paths.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,16 +18,27 @@ from typing import Any
 from .. import gateway
 from ..documents import Collected, Declaration, Document
 from ..gateway import Roots
-from . import listeners, products
+from . import expected, listeners, products
 from .scene import Collector, Scene
 
 KIND = "gateway"
 _SIDES = ("ingress", "egress")
 _MAXIMUM_CHARACTERS, _MAXIMUM_ITEMS = 2000, 200
-_MAXIMUM_LISTENERS, _MAXIMUM_ROUTES = 200, 20
+_MAXIMUM_LISTENERS, _MAXIMUM_ROUTES, _MAXIMUM_HEADERS = 200, 20, 100
 
 Model = Mapping[str, Any]
 Facts = dict[str, Any]
+
+_ROUTE = (
+    "match",
+    "peers",
+    "issuers",
+    "upstream",
+    "body_bytes",
+    "requests_per_second",
+    "request_burst",
+    "identity_headers",
+)
 
 _NO_TLS: Facts = {
     "enabled": False,
@@ -49,17 +60,6 @@ _NO_TLS: Facts = {
     "key": "",
     "name": "",
     "name_sent": False,
-}
-_NOTHING_EXPECTED: Facts = {
-    "names": [],
-    "certificate": "",
-    "key": "",
-    "ca_sha256": "",
-    "crl_file": "",
-    "verify_depth": 0,
-    "peers": [],
-    "issuers": [],
-    "upstream": "",
 }
 
 
@@ -261,23 +261,7 @@ def _head(side: str, address: str, port: int, entry: Model | None, model: Model)
         "address": address,
         "port": port,
         "loopback": _is_loopback(address),
-        "expected": _expected(side, entry, model) if entry else _NOTHING_EXPECTED,
-    }
-
-
-def _expected(side: str, entry: Model, model: Model) -> Facts:
-    bundle = model["trust_files"][f"trust/{entry['trust']}.pem"]
-    ingress = side == "ingress"
-    return {
-        "names": [entry["server_name"] if ingress else entry["host"]],
-        "certificate": entry["fullchain"],
-        "key": entry["key"],
-        "ca_sha256": hashlib.sha256(bundle.encode()).hexdigest(),
-        "crl_file": entry["crl_file"],
-        "verify_depth": entry["verify_depth"],
-        "peers": [f"CN={peer}" for peer in dict.fromkeys(entry["peers"])] if ingress else [],
-        "issuers": list(dict.fromkeys(entry["issuers"])) if ingress else [],
-        "upstream": entry["upstream_authority"],
+        "expected": expected.of(side, entry, model) if entry else expected.NOTHING,
     }
 
 
@@ -290,6 +274,15 @@ def _ingress(listener: Mapping[str, Any]) -> Facts:
         "headers_asked": listener["headers_asked"],
         "pooled_connections": 0,
         "connection_seconds": listener["connection_seconds"],
+        **_of_callers(listener),
+    }
+
+
+def _of_callers(listener: Mapping[str, Any]) -> Facts:
+    """What holds for who connects, whichever side that is."""
+    return {
+        name: listener[name]
+        for name in ("header_bytes", "connections", "log_fields", "log_query", "compression")
     }
 
 
@@ -304,6 +297,7 @@ def _egress(listener: Mapping[str, Any]) -> list[Facts]:
             "headers_asked": listener["headers_asked"],
             "pooled_connections": route["pooled_connections"],
             "connection_seconds": route["connection_seconds"],
+            **_of_callers(listener),
         }
         for route in listener["routes"]
     ]
@@ -311,7 +305,10 @@ def _egress(listener: Mapping[str, Any]) -> list[Facts]:
 
 
 def _route(route: Mapping[str, Any]) -> Facts:
-    return {name: route[name] for name in ("match", "peers", "issuers", "upstream", "body_bytes")}
+    told = {name: route[name] for name in _ROUTE}
+    # One that is not told counts as passed on.
+    told["identity_headers"] = told["identity_headers"][:_MAXIMUM_HEADERS]
+    return {**told, "secret_directory": os.path.dirname(route["secret_file"])}
 
 
 def _absent() -> Facts:
@@ -324,6 +321,11 @@ def _absent() -> Facts:
         "headers_asked": [],
         "pooled_connections": 0,
         "connection_seconds": 0,
+        "header_bytes": 0,
+        "connections": 0,
+        "log_fields": [],
+        "log_query": False,
+        "compression": False,
         "crl_age_seconds": 0,
         "purposes": [],
     }
