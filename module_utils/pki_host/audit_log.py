@@ -26,8 +26,18 @@ from .errors import HostError
 LONGEST_LINE = 1 << 20
 #: Events of one look. More is a log of years, or somebody drowning one event in others.
 MOST_EVENTS = 20_000
-_HINTS = (b"/export/", b"/backup/", b"/byok-export/", b"/passphrases/", b"wrapping/", b"cubbyhole/")
-_SECRET = re.compile(r"[^/].*/(?:export|backup|byok-export)/.+|[^/]+/data/passphrases/.+")
+_HINTS = (
+    b"/export/",
+    b"/backup/",
+    b"/byok-export/",
+    b"/passphrases/",
+    b"/api-keys/",
+    b"wrapping/",
+    b"cubbyhole/",
+)
+_SECRET = re.compile(
+    r"[^/].*/(?:export|backup|byok-export)/.+|[^/]+/data/(?:passphrases|api-keys)/.+"
+)
 #: Calls that spend a wrap token: whoever makes one has what was wrapped.
 _TAKES = {
     "sys/wrapping/unwrap": "unwrap",

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import files, openssl
+from . import der, files, openssl
 from .errors import HostError
 
 LIST = "compromised.json"
@@ -141,6 +141,23 @@ def of_link(link: str, target: str | None) -> Listed | None:
         return None
     entry = os.path.dirname(link)
     return of_directory(read(os.path.dirname(entry)), os.path.join(entry, target))
+
+
+def of_served(link: str, target: str) -> Listed | None:
+    """The same for a link that leads there already: asked in every run, so without a program.
+
+    What is in service was whole when it was put there; its certificate tells its key.
+    """
+    listed = read(os.path.dirname(os.path.dirname(link)))
+    directory = os.path.join(os.path.dirname(link), target)
+    if not listed or not _RELEASE.fullmatch(os.path.normpath(target)):
+        return None
+    for name in _CERTIFICATES:
+        pem = files.read(os.path.join(directory, name))
+        digest = der.spki_sha256(pem) if pem else ""
+        if digest:
+            return listed.get(digest)
+    return of_link(link, target)
 
 
 def refusal(where: str, listed: Listed, found: str) -> HostError:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import files
 from .errors import HostError
-from .probe import Closed, Probe
+from .probed import Closed, Probe
 from .service import Daemon, Generation
 
 STOPPED = "stopped"
@@ -27,6 +27,8 @@ class Desired:
     ``service``: who runs the process, ``daemon`` or ``systemd``. ``closed``: listeners that are
     out of service. ``stopped``: none is left, so nothing runs and no boot starts anything.
     ``drain_seconds``: how long sessions made with a withdrawn key may last after a reload.
+    ``tls_protocols``: the only TLS versions that may be configured; empty when nobody said.
+    ``log_days``: for how long a service's logs stay; 0 where somebody else rotates them.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Desired:
     closed: tuple[Closed, ...] = ()
     stopped: bool = False
     drain_seconds: int = 60
+    tls_protocols: tuple[str, ...] = ()
+    log_days: int = 0
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> Desired:
@@ -65,7 +69,15 @@ class Desired:
             tuple(Closed.of(entry) for entry in raw.get("closed") or ()),
             raw.get("state") == STOPPED,
             int(raw.get("drain_seconds", 60)),
+            tuple(str(name) for name in raw.get("tls_protocols") or ()),
+            int(raw.get("log_days") or 0),
         )
+
+    @staticmethod
+    def all_of(raw: Mapping[str, Any]) -> list[Desired]:
+        """Every gateway of a host, from the options of one module run."""
+        common = {"service": raw["service"], "keep_releases": raw["keep_releases"]}
+        return [Desired.of({**entry, **common}) for entry in raw["gateways"]]
 
     def as_stopped(self) -> Desired:
         """The same gateway with nothing left of it: every listener is out of service."""

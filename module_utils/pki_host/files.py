@@ -199,6 +199,28 @@ def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
         _sync_directory(directory)
 
 
+def put_back(copy: str, path: str, mode: int) -> None:
+    """Replace ``path`` by the file ``copy``, atomically and durably, and without any more room.
+
+    Both names then belong to one file, so ``copy`` is for files that are given up afterwards; it
+    is given to one place only.
+    """
+    directory = os.path.dirname(path)
+    make_directory(directory)
+    temporary = os.path.join(directory, _TEMPORARY_PREFIX + secrets.token_hex(8))
+    try:
+        if os.stat(copy).st_nlink > 1:
+            raise FileExistsError
+        os.link(copy, temporary)
+    except OSError:  # also a file system without such links, or another one
+        write(path, read(copy) or b"", mode)
+        return
+    with explained(path):
+        os.chmod(temporary, mode)
+        os.rename(temporary, path)
+        _sync_directory(directory)
+
+
 def new_directory(parent: str) -> str:
     """A directory of our own in ``parent``, mode 0700, to be filled and then moved into place.
 

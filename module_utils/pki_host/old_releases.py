@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import files
+from . import files, hold
 from .errors import HostError
 from .release import KEY
 
@@ -94,8 +94,8 @@ def found(root: str, certificate: str) -> list[Found]:
 def older(root: str, keep: Keep) -> list[Found]:
     """The releases below the version that stays.
 
-    Raises HostError RELEASE-IN-SERVICE when one of them is in service: then nothing at all is
-    removed.
+    Raises HostError RELEASE-IN-SERVICE when one of them is in service, and RELEASE-HELD when a
+    person holds one: then nothing at all is removed.
     """
     old = [one for one in found(root, keep.certificate) if one.version < keep.version]
     serving = [one for one in old if one.in_service]
@@ -106,7 +106,19 @@ def older(root: str, keep: Keep) -> list[Found]:
             found=serving[0].name,
             expected=f"version {keep.version} or a newer one",
             where=os.path.join(root, keep.certificate, "current"),
-            next_step="deploy first (playbooks/site.yml), then retire; nothing was removed",
+            next_step="deploy first (playbooks/site.yml), then retire; what is held there is "
+            "released first (playbooks/rollback.yml); nothing was removed",
+        )
+    held = hold.read(root, keep.certificate)
+    if held and any(one.name == held.release for one in old):
+        raise HostError(
+            f"{keep.certificate}: an old version is held on this host",
+            rule="RELEASE-HELD",
+            found=f"{held.release}, since {held.since}",
+            expected="no hold on what is to be removed",
+            where=hold.path(root, keep.certificate),
+            next_step="release it first (playbooks/rollback.yml -e rollback_state=released); "
+            "nothing was removed",
         )
     return old
 

@@ -121,12 +121,26 @@ def _secret(passphrase: str | None) -> Iterator[int]:
         os.close(reading)
 
 
+def tell(
+    arguments: Sequence[str], data: bytes, descriptors: Sequence[int] = ()
+) -> tuple[int, str, str]:
+    """Exit code, output and messages of the program for input that is public.
+
+    ``descriptors``: open files that it may read as ``/dev/fd/<number>``.
+    """
+    done = _start(arguments, data, messages=subprocess.PIPE, readable=descriptors)
+    output, messages = (part.decode("utf-8", "replace") for part in (done.stdout, done.stderr))
+    return done.returncode, output, messages
+
+
 def _start(
     arguments: Sequence[str],
     data: bytes,
     secret: int = -1,
     output: int = subprocess.PIPE,
     seconds: int = _SECONDS,
+    messages: int = subprocess.DEVNULL,
+    readable: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("openssl")
     if program is None:
@@ -143,8 +157,8 @@ def _start(
             [program, *arguments],
             input=data,
             stdout=output,
-            stderr=subprocess.DEVNULL,  # openssl may quote its input in messages
-            pass_fds=(secret,) if secret >= 0 else (),
+            stderr=messages,  # where openssl may quote its input
+            pass_fds=(*readable, secret) if secret >= 0 else tuple(readable),
             timeout=seconds,
             check=False,
         )

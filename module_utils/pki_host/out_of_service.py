@@ -21,7 +21,7 @@ from .compromised import Listed
 from .desired import Applied, Desired
 from .errors import HostError
 from .gateways import adapter
-from .release import KEY
+from .release import KEY, KEY_LINK
 from .undo import Undo
 
 _RELEASE = re.compile(r"v([1-9][0-9]{0,8})-[0-9a-f]{16}")
@@ -97,7 +97,8 @@ def _releases(root: str, certificate: str, listed: Mapping[str, Listed]) -> Iter
             continue
         entry = compromised.of_directory(listed, directory)
         if entry is not None:
-            has_key = os.path.lexists(os.path.join(directory, KEY))
+            # Under the second name there may be a copy.
+            has_key = any(os.path.lexists(os.path.join(directory, one)) for one in (KEY, KEY_LINK))
             linked = os.path.realpath(directory) == current
             digest = entry.spki_sha256
             yield Found(certificate, f"releases/{name}", int(match[1]), digest, has_key, linked)
@@ -118,7 +119,8 @@ def remove(root: str, wrong: list[Found], *, links: bool = True) -> None:
             key.destroy(root, one.certificate, one.version)
             continue
         files.require_own(root, one.certificate, *one.place.split("/"))
-        files.remove(os.path.join(base, one.place, KEY))
+        for name in (KEY, KEY_LINK):
+            files.remove(os.path.join(base, one.place, name))
         if one.linked and links:
             files.remove(os.path.join(base, "current"))
 
@@ -206,8 +208,8 @@ def _recorded(root: str) -> Applied | None:
     if applied is not None:
         return applied
     try:
-        undo = Undo.load(root)
-        return Applied.parse(undo.previous(transaction.APPLIED)) if undo else None
+        undo = Undo.load(os.path.dirname(root))
+        return Applied.parse(undo.previous(root, transaction.APPLIED))
     except HostError:
         return None
 

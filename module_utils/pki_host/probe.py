@@ -7,74 +7,82 @@ that kept the old files; a handshake does not.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
-import socket
-import ssl
+import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
+from . import probe_client, public_objects
 from .errors import HostError
+from .probe_client import Identity
+from .probed import Client, Closed, Own, Probe
 
-_SECONDS = 10.0
+__all__ = ["PATIENCE", "Baseline", "Client", "Closed", "Own", "Probe", "View", "require"]
+
+#: How long a gateway may take to show what it must, in seconds.
+PATIENCE = 10.0
 _FORBIDDEN = 403
+_VERIFIED = "SUCCESS"
+# In a product's words, or as the library's number (X509_V_ERR_CERT_REVOKED).
+_REVOKED = ("FAILED:certificate revoked", "FAILED:23")
+# What a gateway says by itself when the far end does not answer (RFC 9110, 15.6.3 to 15.6.5).
+_NOT_THE_FAR_END = (0, 502, 503, 504)
+_LOG_SECONDS = 2.0
+_LOG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Probe:
-    """One listener and what must be seen there.
+class Baseline:
+    """What egress listeners brought back before the change, by address and port."""
 
-    ``kind`` ingress: the leaf of this SHA-256 is served, and a client without a
-    certificate gets 403. ``kind`` egress: somebody listens (a request would leave
-    the house, so none is made).
-    """
-
-    name: str
-    kind: str
-    address: str
-    port: int
-    server_name: str = ""
-    certificate_sha256: str = ""
+    statuses: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     @staticmethod
-    def of(raw: Mapping[str, Any]) -> Probe:
-        return Probe(
-            str(raw["name"]),
-            str(raw["kind"]),
-            str(raw["address"]),
-            int(raw["port"]),
-            str(raw.get("server_name") or ""),
-            str(raw.get("certificate_sha256") or ""),
-        )
+    def of(probes: Sequence[Probe]) -> Baseline:
+        """Ask once through each egress listener that is there."""
+        asked = [probe for probe in probes if not probe.is_ingress]
+        if not asked:
+            return Baseline()
+        # Together: a far end that is away makes each wait.
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            statuses = list(pool.map(_status_now, asked))
+        return Baseline({_end(probe): status for probe, status in zip(asked, statuses)})  # noqa: B905
 
-    def as_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+    def answered(self, probe: Probe) -> bool:
+        """Whether the far end answered then."""
+        return self.statuses.get(_end(probe), 0) not in _NOT_THE_FAR_END
+
+
+@dataclass
+class View:
+    """Where one gateway's probes look: its directory, its log, what was before; and notes."""
+
+    root: str
+    access_log: str
+    baseline: Baseline = field(default_factory=Baseline)
+    stranger: Identity | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 @dataclass(frozen=True)
-class Closed:
-    """A listener that is out of service: this gateway must not listen there."""
+class Problem:
+    """What is wrong at a listener; ``rule`` is the end of the error's id."""
 
-    name: str
-    address: str
-    port: int
-
-    @staticmethod
-    def of(raw: Mapping[str, Any]) -> Closed:
-        return Closed(str(raw["name"]), str(raw["address"]), int(raw["port"]))
-
-    def as_json(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+    found: str
+    expected: str
+    rule: str = ""
+    message: str = "the gateway does not serve what was installed"
 
 
-def require_closed(
-    closed: Sequence[Closed], listens: Callable[[str, int], bool], seconds: float = _SECONDS
-) -> None:
-    """``listens`` tells of none of these within ``seconds``, or HostError GATEWAY-STILL-OPEN."""
-    deadline = time.monotonic() + seconds
+def require_closed(closed: Sequence[Closed], listens: Callable[[str, int], bool]) -> None:
+    """HostError GATEWAY-STILL-OPEN when ``listens`` still tells of one after :data:`PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
     for entry in closed:
         still = listens(entry.address, entry.port)
         while still and time.monotonic() < deadline:
@@ -91,61 +99,202 @@ def require_closed(
             )
 
 
-def require(probes: Sequence[Probe], seconds: float = _SECONDS) -> None:
-    """Every probe sees what it must within ``seconds``, or HostError GATEWAY-PROBE."""
-    deadline = time.monotonic() + seconds
+def require(probes: Sequence[Probe], view: View) -> list[str]:
+    """Every probe sees what it must within :data:`PATIENCE`, or HostError GATEWAY-PROBE...
+
+    Returns notes: what could not be looked at, or was as bad before.
+    """
+    if any(probe.is_ingress for probe in probes):
+        with probe_client.stranger(view.root) as identity:
+            view.stranger = identity
+            _require_each(probes, view)
+    else:
+        _require_each(probes, view)
+    return view.notes
+
+
+def _require_each(probes: Sequence[Probe], view: View) -> None:
+    deadline = time.monotonic() + PATIENCE
     for probe in probes:
-        problem = observe(probe)
+        problem = observe(probe, view)
         while problem and time.monotonic() < deadline:
             time.sleep(0.1)
-            problem = observe(probe)
+            problem = observe(probe, view)
         if problem:
             raise HostError(
-                f"{probe.name}: the gateway does not serve what was installed",
-                rule="GATEWAY-PROBE",
-                found=problem,
-                expected=_expected(probe),
+                f"{probe.name}: {problem.message}",
+                rule=f"GATEWAY-PROBE{problem.rule}",
+                found=problem.found,
+                expected=problem.expected,
                 where=f"{probe.address}:{probe.port}",
                 next_step="read the gateway's error log",
             )
 
 
-def observe(probe: Probe) -> str:
-    """What is wrong at this listener; empty when nothing is."""
+def observe(probe: Probe, view: View) -> Problem | None:
+    """What is wrong at this listener; None when nothing is."""
     try:
-        with socket.create_connection((probe.address, probe.port), timeout=3.0) as plain:
-            return _ingress(probe, plain) if probe.kind == "ingress" else ""
+        return _ingress(probe, view) if probe.is_ingress else _egress(probe, view)
     except OSError as exc:
-        return f"{exc.strerror or type(exc).__name__}"
+        found = f"{exc.strerror or type(exc).__name__}"
+        return Problem(found, _expected(probe) if probe.is_ingress else "a listener")
 
 
-def _ingress(probe: Probe, plain: socket.socket) -> str:
-    # Not verified on purpose: the leaf is compared with the one fingerprint that is
-    # right, which is stricter than any chain.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with context.wrap_socket(plain, server_hostname=probe.server_name or None) as tls:
-        leaf = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
-        if leaf != probe.certificate_sha256:
-            return f"leaf {leaf}"
-        status = _status(tls, probe.server_name or probe.address)
-        return "" if status == _FORBIDDEN else f"status {status} without a client certificate"
+def _ingress(probe: Probe, view: View) -> Problem | None:
+    seen = probe_client.ask(probe)
+    if seen.leaf != probe.certificate_sha256:
+        return Problem(f"leaf {seen.leaf}", _expected(probe))
+    if seen.status != _FORBIDDEN:
+        found = f"status {seen.status} without a client certificate"
+        return Problem(found, _expected(probe))
+    return _stranger(probe, view) or _own(probe, view) or _client(probe)
 
 
-def _status(tls: ssl.SSLSocket, host: str) -> int:
-    request = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    tls.sendall(request.encode("ascii"))
-    response = http.client.HTTPResponse(tls)
-    with contextlib.closing(response):
+def _stranger(probe: Probe, view: View) -> Problem | None:
+    seen = probe_client.ask(probe, view.stranger)
+    if seen.status == _FORBIDDEN:
+        return None
+    return Problem(
+        f"status {seen.status} for a self-signed certificate",
+        f"status {_FORBIDDEN}",
+        "-STRANGER",
+        "the gateway does not refuse a stranger as it must",
+    )
+
+
+def _client(probe: Probe) -> Problem | None:
+    if probe.client is None:
+        return None
+    wanted = probe.client
+    message = "the gateway does not let in whom it must"
+    try:
+        seen = probe_client.ask(probe, Identity(wanted.certificate, wanted.key), wanted.path)
+    except OSError as exc:
+        found = f"{exc.strerror or type(exc).__name__}"
+        return Problem(found, f"status {wanted.status}", "-CLIENT", message)
+    if seen.status == wanted.status:
+        return None
+    expected = f"status {wanted.status} for {wanted.certificate}"
+    return Problem(f"status {seen.status}", expected, "-CLIENT", message)
+
+
+# -- our own certificate as a client's ---------------------------------------------------------
+
+
+def _own(probe: Probe, view: View) -> Problem | None:
+    """Chain and CRLs are good for a certificate of the peers' CA, and its subject is refused."""
+    if probe.own is None:
+        return None
+    own = probe.own
+    blocks = public_objects.certificate_blocks(_read(own.fullchain))
+    leaf = public_objects.certificate(blocks[0]) if blocks else None
+    why = "it cannot be read" if leaf is None else ""
+    if leaf is not None and leaf.issuer not in own.issuers:
+        why = f"its issuer {leaf.issuer} is none of those let in"
+    elif leaf is not None and not leaf.allows("clientAuth"):
+        why = "it may not be used by clients"
+    if leaf is None or why:
+        view.note(f"{probe.name}: not tried with our own certificate: {why}")
+        return None
+    offset = _size(view.access_log)
+    try:
+        status = probe_client.ask(probe, Identity(own.fullchain, own.key)).status
+    except OSError as exc:
+        # A CRL that the library takes for another's makes some products end the handshake.
+        return _not_as_a_peer(f"{exc.strerror or type(exc).__name__}")
+    verdict = _verdict(view.access_log, offset, leaf.serial)
+    if verdict in _REVOKED and status == _FORBIDDEN:
+        # CRLs that say so are right to be installed: they are what keeps others out, too.
+        view.note(f"{probe.name}: our own certificate is revoked, or a CA above it is")
+        return None
+    return _judged(status, verdict)
+
+
+def _judged(status: int, verdict: str) -> Problem | None:
+    if status != _FORBIDDEN:
+        return _not_as_a_peer(f"status {status}")
+    if verdict != _VERIFIED:
+        return _not_as_a_peer(verdict or "no line in the access log for its serial number")
+    return None
+
+
+def _not_as_a_peer(found: str) -> Problem:
+    expected = f"{_VERIFIED} in the access log, and status {_FORBIDDEN} for the subject"
+    message = "our own certificate is not seen as a peer's would be: chain or CRLs are not good"
+    return Problem(found, expected, "-OWN", message)
+
+
+def _verdict(log: str, offset: int, serial: str) -> str:
+    """What the access log says of the verification of this serial number's request."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        for entry in _entries(log, offset):
+            if str(entry.get("serial", "")).upper().lstrip("0") == serial.upper().lstrip("0"):
+                return str(entry.get("verify", ""))
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(0.05)
+
+
+def _entries(log: str, offset: int) -> list[Mapping[str, object]]:
+    found: list[Mapping[str, object]] = []
+    for line in _read(log, offset if offset <= _size(log) else 0).splitlines():
         try:
-            response.begin()
-        except http.client.HTTPException:
-            return 0
-        return response.status
+            entry = json.loads(line)
+        except ValueError:  # a line that is being written, or of another form
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def _read(path: str, offset: int = 0) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(offset)
+            return handle.read(_LOG_BYTES)
+    except OSError:
+        return b""
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+# -- egress ------------------------------------------------------------------------------------
+
+
+def _egress(probe: Probe, view: View) -> Problem | None:
+    """Somebody listens, and the far end answers where it did before."""
+    status = probe_client.status_through(probe)
+    if status not in _NOT_THE_FAR_END:
+        return None
+    told = f"status {status}" if status else "no answer"
+    if not view.baseline.answered(probe):
+        view.note(f"{probe.name}: the far end is not known to answer ({told}, no better before)")
+        return None
+    before = view.baseline.statuses[_end(probe)]
+    return Problem(
+        told,
+        f"an answer of the far end, as before the change (status {before})",
+        "-EGRESS",
+        "the far end is no longer reached",
+    )
+
+
+def _status_now(probe: Probe) -> int:
+    try:
+        return probe_client.status_through(probe)
+    except OSError:
+        return 0
+
+
+def _end(probe: Probe) -> tuple[str, int]:
+    return probe.address, probe.port
 
 
 def _expected(probe: Probe) -> str:
-    if probe.kind != "ingress":
-        return "a listener"
-    return f"leaf {probe.certificate_sha256}, and 403 without a client certificate"
+    return f"leaf {probe.certificate_sha256}, and {_FORBIDDEN} without a client certificate"

@@ -73,6 +73,17 @@ def open_files(pid: int) -> list[str]:
     return targets
 
 
+def is_listening(pid: int) -> bool:
+    """Whether the process holds a TCP socket that listens, as far as this user may look."""
+    inodes = {
+        inode
+        for table in ("tcp", "tcp6")
+        for _, state, inode in _sockets(table)
+        if state == _LISTEN
+    }
+    return not {f"socket:[{inode}]" for inode in inodes}.isdisjoint(open_files(pid))
+
+
 def listening_inodes(address: str, port: int) -> set[str]:
     """Inodes of sockets that listen on this port in a way that blocks this address."""
     found = set()

@@ -5,6 +5,7 @@ Layout below the release root, one directory per certificate::
 
     <certificate>/releases/v<version>-<16 hex of the certificate's SHA-256>/
         key.pem (0600)  certificate.pem  chain.pem  fullchain.pem  release.json (0644)
+        fullchain.pem.key -> key.pem    (where some gateways look for a chain's key)
     <certificate>/current -> releases/<id>        (switched by the gateway's transaction)
 
 The id is made of the content, so files of one id are always the same bytes and a broken
@@ -28,6 +29,7 @@ from .unwrap import unwrap_key, unwrap_passphrase
 from .vault_http import VaultAddress
 
 KEY = "key.pem"
+KEY_LINK = "fullchain.pem.key"
 WRAPPED, PULL, LOCAL = "wrapped", "pull", "local"
 PUBLIC_NAMES = ("certificate.pem", "chain.pem", "fullchain.pem", "release.json")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -101,6 +103,7 @@ class State:
     contents: list[str] = field(default_factory=list)
     modes: list[str] = field(default_factory=list)
     needs_key: bool = False
+    needs_link: bool = False
     needs_passphrase: bool = False
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -154,6 +157,7 @@ def inspect(root: str, release: Release) -> State:
     for name in PUBLIC_NAMES:
         _inspect_public(state, os.path.join(directory, name), name)
     _inspect_key(state, os.path.join(directory, KEY))
+    _inspect_link(state, os.path.join(directory, KEY_LINK))
     if state.needs_key and release.key_source == LOCAL:
         name, version = release.certificate, release.version
         state.needs_passphrase = host_key.needs_passphrase(root, name, version)
@@ -187,6 +191,9 @@ def present(
     for name in state.modes:
         mode = files.PRIVATE if name == KEY else files.PUBLIC
         files.set_mode(os.path.join(directory, name), mode)
+    if state.needs_link:
+        files.sweep_links(directory)
+        files.link(os.path.join(directory, KEY_LINK), KEY)
     return state
 
 
@@ -218,6 +225,15 @@ def _inspect_key(state: State, path: str) -> None:
     elif mode != files.PRIVATE:
         state.modes.append(KEY)
         state.problems.append(f"{KEY} has mode {mode:04o}, not {files.PRIVATE:04o}")
+
+
+def _inspect_link(state: State, path: str) -> None:
+    if files.link_target(path) == KEY:
+        return
+    state.needs_link = True
+    # One that leads elsewhere is another key, and a file may be a copy that nobody looks after.
+    found = "leads elsewhere" if os.path.lexists(path) else "is missing"
+    state.problems.append(f"{KEY_LINK} {found}")
 
 
 def _key_fits(release: Release, key: bytes) -> bool:

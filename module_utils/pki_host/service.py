@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from . import files, processes
 from .errors import HostError
@@ -77,7 +78,12 @@ class Daemon:
 
     @property
     def own_files(self) -> Mapping[str, bytes]:
-        """Files outside the root that the process is started from, by absolute path."""
+        """Files outside the root that belong to the gateway, by absolute path."""
+        return {}
+
+    @property
+    def started_from(self) -> Mapping[str, bytes]:
+        """Those of them that only a start reads."""
         return {}
 
     @property
@@ -111,7 +117,7 @@ class Daemon:
     @property
     def start_paths(self) -> tuple[str, ...]:
         """The files that only a start reads, as the transaction names them."""
-        return (*self.own_files, *self._adapter.start_files)
+        return (*self.started_from, *self._adapter.start_files)
 
     def start_digest(self, config: Mapping[str, bytes]) -> str:
         """SHA-256 over what only a start reads; when it changes, a reload is not enough."""
@@ -119,7 +125,7 @@ class Daemon:
             "kind": self.kind,
             "command": self.start_command(),
             "environment": self.environment(),
-            "own": {path: files.sha256(data) for path, data in self.own_files.items()},
+            "own": {path: files.sha256(data) for path, data in self.started_from.items()},
             "files": {
                 path: files.sha256(config[path])
                 for path in self._adapter.start_files
@@ -158,11 +164,17 @@ class Daemon:
         And by its owner: anybody may give a process of their own this title, and a run that
         believed it would signal a stranger and never start the gateway.
         """
-        found = [process for process in processes.processes() if self._is_master(process)]
+        found = self._masters()
         if len(found) > 1:
             recorded = (files.read(self._adapter.pid_file(self._root)) or b"").strip()
             found.sort(key=lambda process: str(process.pid).encode() != recorded)
         return found[0] if found else None
+
+    def _masters(self) -> list[Process]:
+        """Those of the title that are nobody's child: of some products the workers have it, too."""
+        found = [process for process in processes.processes() if self._is_master(process)]
+        pids = {process.pid for process in found}
+        return [process for process in found if process.parent not in pids]
 
     def _is_master(self, process: Process) -> bool:
         return process.uid == os.geteuid() and self._adapter.is_master(process.title, self._root)
@@ -176,13 +188,25 @@ class Daemon:
         return Generation(master.identity, tuple(workers))
 
     def _workers(self, master: Process) -> list[Process]:
+        return [process for process in self._children(master) if not self._is_retiring(process)]
+
+    def _children(self, master: Process) -> list[Process]:
+        return self._children_of(master.pid)
+
+    def _children_of(self, pid: int) -> list[Process]:
         return [
             process
             for process in processes.processes()
-            if process.parent == master.pid
-            and self._adapter.is_worker(process.title)
-            and not self._adapter.is_retiring(process.title)
+            if process.parent == pid and self._adapter.is_worker(process.title)
         ]
+
+    def _is_retiring(self, worker: Process) -> bool:
+        if self._adapter.shows_retiring:
+            return self._adapter.is_retiring(worker.title)
+        if processes.open_files(worker.pid):
+            return not processes.is_listening(worker.pid)
+        # In a container root may not look into another user's process: there the youngest serves.
+        return any(other.start > worker.start for other in self._children_of(worker.parent))
 
     # -- ports -------------------------------------------------------------------------
 
@@ -194,7 +218,9 @@ class Daemon:
                 continue
             held_by = processes.holders(inodes)
             strangers = [holder for holder in held_by if not self._is_ours(holder)]
-            if strangers or not held_by:
+            # In a container root may not see who holds it: it may be a worker of ours.
+            unseen = not held_by and self.master() is None
+            if strangers or unseen:
                 raise _port_in_use(address, port, strangers)
 
     def _is_ours(self, process: Process) -> bool:
@@ -257,22 +283,44 @@ class Daemon:
             )
 
     def start(self) -> None:
-        """Start the daemon and wait until a worker serves."""
+        """Start the gateway and wait until a worker serves."""
+        offset = self._log_size()
         code, output = self._launch()
         if code != 0 or not _wait(self._serving):
+            said = "\n".join(self._adapter.start_failures(self._log_since(offset)))
             raise HostError(
                 "the gateway did not start",
                 rule="GATEWAY-START",
-                found=last_lines(output)
-                or last_lines(self._log_since(0))[-400:]
-                or f"exit code {code}",
+                found=last_lines(output) or last_lines(said)[-400:] or f"exit code {code}",
                 expected="a running master and worker",
                 where=self._root,
                 next_step="read the error log below that directory",
             )
 
     def _launch(self) -> tuple[int, str]:
-        return self._run(self.start_command())
+        if self._adapter.detaches:
+            return self._run(self.start_command())
+        started = self._spawn()
+        _wait(lambda: started.poll() is not None or self._serving())
+        code = started.poll()
+        if code is None:
+            return 0, ""
+        # One that ended did not start, whatever it says.
+        return code or 1, ""
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        """Start a program that stays in the foreground: in a session of its own, with its logs."""
+        access, error = self._adapter.access_log(self._root), self._adapter.error_log(self._root)
+        with _appended(access) as output, _appended(error) as complaints:
+            return subprocess.Popen(
+                self.start_command(),
+                cwd=self._root,
+                env=_environment(self.environment()),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=complaints,
+                start_new_session=True,
+            )
 
     def _serving(self) -> bool:
         generation = self.generation()
@@ -312,14 +360,8 @@ class Daemon:
 
     def _retiring(self) -> list[Process]:
         master = self.master()
-        return [
-            process
-            for process in processes.processes()
-            if master is not None
-            and process.parent == master.pid
-            and self._adapter.is_worker(process.title)
-            and self._adapter.is_retiring(process.title)
-        ]
+        children = self._children(master) if master is not None else []
+        return [process for process in children if self._is_retiring(process)]
 
     def stop(self) -> None:
         """Let the gateway finish its requests and end; kill it when it does not."""
@@ -360,11 +402,7 @@ def run_program(
         done = subprocess.run(
             command,
             cwd=directory,
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "LC_ALL": "C",
-                **(environment or {}),
-            },
+            env=_environment(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -373,6 +411,16 @@ def run_program(
         )
         output.seek(0)
         return done.returncode, output.read(1 << 16).decode("utf-8", "replace")
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **more}
+
+
+def _appended(path: str) -> IO[bytes]:
+    """A log to append to; whom a host lets read logs is said by their group."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o640), "ab", buffering=0)
 
 
 def _addresses(address: str, port: int) -> list[str]:

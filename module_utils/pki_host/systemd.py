@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import log_rotation
 from .errors import HostError
 from .gateways.base import Adapter
 from .service import Daemon, last_lines, run_program
@@ -37,15 +38,7 @@ After=network-online.target nss-lookup.target remote-fs.target time-sync.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=forking
-PIDFile={pid_file}
-# What a power cut left there may by now be the number of another process.
-ExecStartPre=/bin/rm -f -- {pid_file}
-ExecStart={command}
-# It writes that file a moment after ExecStart has ended. Waiting here needs no inotify, which a
-# busy host may have used up: the start would fail.
-ExecStartPost=/bin/sh -c 'until test -s {pid_file}; do sleep 0.1; done'
-ExecReload=/bin/kill -s {reload_signal} $MAINPID
+{start}ExecReload=/bin/kill -s {reload_signal} $MAINPID
 {environment}KillMode=mixed
 KillSignal={stop_signal}
 TimeoutStartSec=30
@@ -54,8 +47,7 @@ Restart=on-failure
 RestartSec=2
 
 # The master stays root to read keys and bind ports; it needs nothing else root may do.
-# DAC_OVERRIDE: whoever rotates logs gives them to the workers' user, and a reload opens them.
-CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_CHOWN CAP_DAC_OVERRIDE
+CapabilityBoundingSet={capabilities}
 NoNewPrivileges=yes
 UMask=0027
 ProtectSystem=strict
@@ -88,6 +80,26 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 """
 
+_DAEMON = """\
+Type=forking
+PIDFile={pid_file}
+# What a power cut left there may by now be the number of another process.
+ExecStartPre=/bin/rm -f -- {pid_file}
+ExecStart={command}
+# It writes that file a moment after ExecStart has ended. Waiting here needs no inotify, which a
+# busy host may have used up: the start would fail.
+ExecStartPost=/bin/sh -c 'until test -s {pid_file}; do sleep 0.1; done'
+"""
+_FOREGROUND = """\
+Type={service_type}
+# A program may take the append mode away from its standard output: after a restart it would write
+# over the first lines, after a rotation behind a hole. So what it says goes through a pipe.
+ExecStartPre=/bin/sh -c 'rm -f -- {pipe} && mkfifo -m 600 -- {pipe}'
+ExecStart=/bin/sh -c 'cat {pipe} & exec {command} >{pipe}'
+StandardOutput=append:{access_log}
+StandardError=append:{error_log}
+"""
+
 
 @dataclass(frozen=True)
 class State:
@@ -117,16 +129,28 @@ class Unit(Daemon):
 
     kind = "systemd"
 
-    def __init__(self, adapter: Adapter, program: str, root: str, name: str) -> None:
+    def __init__(
+        self, adapter: Adapter, program: str, root: str, name: str, log_days: int = 0
+    ) -> None:
         super().__init__(adapter, program, root)
         if not _NAME.fullmatch(name):
             raise _unusable("its name fits no unit", name, "letters, digits, - and .")
         self.name = f"pki-gateway-{name}.service"
         self._gateway = name
+        self._log_days = log_days
 
     @property
     def own_files(self) -> Mapping[str, bytes]:
+        return {**self.started_from, **self._log_files}
+
+    @property
+    def started_from(self) -> Mapping[str, bytes]:
         return {os.path.join(UNITS, self.name): self._text().encode()}
+
+    @property
+    def _log_files(self) -> Mapping[str, bytes]:
+        name, root = self._gateway, self._root
+        return log_rotation.own_files(name, self.name, root, self._log_days, self._adapter)
 
     @property
     def own_links(self) -> Mapping[str, str]:
@@ -135,10 +159,18 @@ class Unit(Daemon):
 
     def _text(self) -> str:
         root, adapter = self._root, self._adapter
+        start = _DAEMON if adapter.detaches else _FOREGROUND
         return _UNIT.format(
             name=self._gateway,
-            pid_file=adapter.pid_file(root),
-            command=" ".join(self.start_command()),
+            start=start.format(
+                pid_file=adapter.pid_file(root),
+                command=" ".join(self.start_command()),
+                service_type=adapter.service_type,
+                access_log=adapter.access_log(root),
+                error_log=adapter.error_log(root),
+                pipe=f"{root}/run/access.pipe",
+            ),
+            capabilities=" ".join(adapter.capabilities),
             reload_signal=adapter.reload_signal.name,
             stop_signal=adapter.stop_signal.name,
             environment="".join(
@@ -162,14 +194,20 @@ class Unit(Daemon):
             found.append("the gateway runs outside its service")
         elif self._state().unread:
             found.append(f"systemd has not read {self.name} as it is")
+        if self._log_days and self._is_outdated(log_rotation.SERVICE):
+            found.append(f"systemd has not read {log_rotation.SERVICE} as it is")
         return found
+
+    def _is_outdated(self, unit: str) -> bool:
+        """Whether systemd knows the unit otherwise than it is on disk; not one that is absent."""
+        return self._systemctl("show", unit, "--property=NeedDaemonReload").strip().endswith("=yes")
 
     def is_foreign(self) -> bool:
         master = self.master()
         return master is not None and self._state().main_pid != master.pid
 
     def refresh(self) -> None:
-        if self._state().unread:
+        if self._state().unread or self._is_outdated(log_rotation.SERVICE):
             self._systemctl("daemon-reload")
 
     def forget(self) -> None:
@@ -197,7 +235,7 @@ class Unit(Daemon):
         launch = self._systemctl("show", self.name, "--property=InvocationID", "--value").strip()
         options = ("--lines=50", "--output=cat", "--no-pager", "--quiet")
         _, output = _run("journalctl", *options, f"_SYSTEMD_INVOCATION_ID={launch}")
-        return "\n".join(self._adapter.reload_failures(output))
+        return "\n".join(self._adapter.start_failures(output))
 
     def _state(self) -> State:
         names = ("LoadState", "ActiveState", "MainPID", "NeedDaemonReload")

@@ -10,6 +10,8 @@ from typing import Any
 
 from . import files
 
+#: Directory below the release root in which API keys are, which are no certificates.
+API_KEYS = "api-keys"
 _RELEASE = re.compile(r"releases/v([1-9][0-9]*)-[0-9a-f]+")
 
 
@@ -56,6 +58,10 @@ def of_links(
         if match is None or before[path] == target:
             continue
         entry = os.path.basename(os.path.dirname(path))
+        if os.path.basename(os.path.dirname(os.path.dirname(path))) == API_KEYS:
+            what = f"API key {entry} put into service by gateway {gateway}"
+            happened.append(event(what, version=int(match[1])))
+            continue
         public = files.read(os.path.join(os.path.dirname(path), target, "certificate.pem"))
         digests = {"certificate.pem": files.sha256(public)} if public is not None else {}
         what = f"release put into service by gateway {gateway}"

@@ -53,6 +53,30 @@ def unwrap_passphrase(vault: VaultAddress, token: str, path: str) -> str:
     )
 
 
+def unwrap_entry(vault: VaultAddress, token: str, path: str) -> tuple[Mapping[str, Any], str]:
+    """An entry of a KV engine, version 2, made on ``path``: its fields, and ``<version> <date>``.
+
+    What the fields should hold is the caller's to say. The same errors as :func:`unwrap_key`; none
+    carries the token or a field. VAULT-ANSWER, too, for what is no entry.
+    """
+    answer = _unwrapped(vault, token, path)
+    try:
+        fields, about = answer["data"]["data"], answer["data"]["metadata"]
+        written = "%d %s" % (about["version"], about["created_time"])
+    except (KeyError, TypeError):
+        fields, written = None, ""
+    if isinstance(fields, dict):
+        return fields, written
+    raise HostError(
+        "the unwrapped secret is not an entry of a KV engine",
+        rule="VAULT-ANSWER",
+        found="an answer of another shape",
+        expected="the fields of an entry, and which version of it they are",
+        where=f"{vault.address} {path}",
+        next_step="see that the mount is a KV engine of version 2; nothing was written",
+    )
+
+
 def _unwrapped(vault: VaultAddress, token: str, path: str) -> Mapping[str, Any]:
     """What is behind a token that was made on ``path``, and on no other."""
     created = _lookup(vault, token, path)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from . import compromised, files
 from .compromised import Listed
 from .errors import HostError
-from .undo import DIRECTORY, Undo
+from .undo import Part, Undo
 
 _USED = re.compile(rb"(/[^\s\"';{}]*/current)/")
 
@@ -30,10 +30,10 @@ def serves(root: str, config_file: str, recorded: Iterable[str] = ()) -> Listed 
     ``recorded`` are links that its record names besides those of the configuration.
     """
     links = {*recorded, *links_in(files.read(os.path.join(root, config_file)) or b"")}
-    undo = _open_transaction(root)
-    links |= {*(undo.links if undo else ()), *_before(root)}
+    part, copies = _open_transaction(root)
+    links |= {*part.links, *(link for copy in copies for link in links_in(copy))}
     for link in sorted(links):
-        targets = {files.link_target(link), undo.links.get(link) if undo else None}
+        targets = {files.link_target(link), part.links.get(link)}
         for target in sorted(target for target in targets if target):
             listed = compromised.of_link(link, target)
             if listed is not None:
@@ -41,19 +41,14 @@ def serves(root: str, config_file: str, recorded: Iterable[str] = ()) -> Listed 
     return None
 
 
-def _open_transaction(root: str) -> Undo | None:
+def _open_transaction(root: str) -> tuple[Part, list[bytes]]:
+    """What an open transaction of this gateway recorded, and the files it would put back."""
+    home = os.path.dirname(root)
+    part = Part()
     try:
-        return Undo.load(root)
+        undo = Undo.load(home)
+        part = undo.part(root) or part
+        return part, [undo.previous(root, path) or b"" for path in part.files]
     except HostError:
-        return None  # damaged: the copies beside it still tell
-
-
-def _before(root: str) -> set[str]:
-    """The links of every configuration that an open transaction keeps a copy of."""
-    kept = os.path.join(root, DIRECTORY)
-    try:
-        names = os.listdir(kept)
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    copies = (files.read(os.path.join(kept, name)) for name in names)
-    return {link for copy in copies for link in links_in(copy or b"")}
+        # Damaged: whose they are is not known, the copies still tell what may be served.
+        return part, Undo.kept(home)

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from ..errors import HostError
-from . import nginx
+from . import haproxy, nginx
 from .base import Adapter
 
-_ADAPTERS: dict[str, type[Adapter]] = {nginx.Adapter.product: nginx.Adapter}
+_ADAPTERS: dict[str, type[Adapter]] = {one.product: one for one in (haproxy.Adapter, nginx.Adapter)}
 
 
 def products() -> tuple[str, ...]:

@@ -12,10 +12,19 @@ from typing import Any, Dict, Tuple
 
 #: Seconds, bytes or connections where the configuration sets no bound at all.
 UNBOUNDED = 999_999_999_999
+#: A depth of chains where the product sets no bound: how long one may be is said by the CRLs
+#: alone, which every CA of it needs.
+ANY_DEPTH = -1
 #: In a list of ciphers, groups, ...: the library's own choice, because nothing is configured.
 DEFAULT = "default"
 #: In a list of peers or issuers: nobody is kept out.
 ANY = "any"
+#: What a log can tell of a request: when, who from, what, and how that was answered; the channel;
+#: the verdict on the certificate, which one it was, and whether its subject and issuer are let in.
+LOG_FIELDS = (
+    "time", "remote", "request", "status", "upstream_status", "tls", "cipher",
+    "verify", "serial", "subject", "issuer", "allowed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,11 @@ class Route:
         tls: towards the upstream.
         pooled_connections: connections to the upstream that are kept open for reuse.
         connection_seconds: how long one of them can live, a request under way aside.
+        requests_per_second: how many of them one address may send in the long run.
+        request_burst: how many more at once.
+        identity_headers: request headers that the upstream never gets from who connects, in
+            capitals and in alphabetical order: they are set here, or removed.
+        secret_file: the file with headers that nobody else may read; empty without one.
     """
 
     match: str
@@ -76,6 +90,11 @@ class Route:
     pooled_connections: int
     connection_seconds: int
     body_bytes: int
+    # From here on, what holds where a reader cannot tell: no bound, and nothing done.
+    requests_per_second: int = UNBOUNDED
+    request_burst: int = UNBOUNDED
+    identity_headers: Tuple[str, ...] = ()
+    secret_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,12 @@ class Listener:
         refused_with: HTTP statuses for who fails or skips authentication.
         headers_asked: request headers that decide what happens, in capitals.
         connection_seconds: how long a connection can live, a request under way aside.
+        header_bytes: the largest header of a request, all lines together.
+        connections: how many connections it serves at a time.
+        log_fields: what is logged of a request, in the words of :data:`LOG_FIELDS`; nothing
+            where a client could forge the log.
+        log_query: whether the part of a URL that may hold secrets is logged as well.
+        compression: whether answers may be compressed on the way out.
     """
 
     address: str
@@ -99,6 +124,12 @@ class Listener:
     refused_with: Tuple[int, ...]
     headers_asked: Tuple[str, ...]
     connection_seconds: int
+    # As above: what holds where a reader cannot tell.
+    header_bytes: int = UNBOUNDED
+    connections: int = UNBOUNDED
+    log_fields: Tuple[str, ...] = ()
+    log_query: bool = True
+    compression: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import signal
+from types import MappingProxyType
 from typing import Any, Dict, Mapping
 
 from ...errors import HostError
 from .. import base
 from . import reader
-from .names import escape_value, exact, literal, peer, quote
+from .names import cn, escape_value, exact, literal, peer, quote, subject
 
-__all__ = ["Adapter", "escape_value", "exact", "literal", "peer", "quote"]
+__all__ = ["Adapter", "cn", "escape_value", "exact", "literal", "peer", "quote", "subject"]
 
 # Since when nginx can do what the template and the command lines would like to use.
 _SINCE = {
@@ -29,7 +30,7 @@ _OLDEST_OPENSSL = (1, 1, 1)  # the first with TLS 1.3
 # Modules the template needs. The first is built only when asked for, the others are left out
 # only when asked for.
 _ASKED_FOR = "ssl"
-_LEFT_OUT = ("proxy", "map", "rewrite", "upstream_keepalive")
+_LEFT_OUT = ("proxy", "map", "rewrite", "upstream_keepalive", "limit_req", "limit_conn")
 
 
 class Adapter(base.Adapter):
@@ -42,7 +43,26 @@ class Adapter(base.Adapter):
     start_files = ("openssl.cnf",)
     reload_signal = signal.SIGHUP
     stop_signal = signal.SIGQUIT
-    text = {"peer": peer, "exact": exact, "quote": quote, "literal": literal}  # noqa: RUF012
+    # DAC_OVERRIDE: whoever rotates logs gives them to the workers' user, and a reload opens them.
+    capabilities = (
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+    )
+    secret_file = "api-key.conf"  # noqa: S105, a name
+    cannot = MappingProxyType(
+        {
+            "peer_dns": "nginx knows a peer by its subject only, not by its alternative names: "
+            "name it by CN or by its whole subject.",
+            "unsafe_retry": "nginx repeats no request that may change something once it was sent: "
+            "the caller has to, with a key that makes it safe.",
+            "backoff": "nginx tries again at once or not at all: the caller has to wait between "
+            "attempts.",
+        }
+    )
+    text = {"cn": cn, "subject": subject, "exact": exact, "quote": quote, "literal": literal}  # noqa: RUF012
 
     def __init__(self, lacks: frozenset[str] = frozenset()) -> None:
         self.lacks = lacks
@@ -92,8 +112,9 @@ class Adapter(base.Adapter):
     def pid_file(self, root: str) -> str:
         return f"{root}/run/nginx.pid"
 
-    def error_log(self, root: str) -> str:
-        return f"{root}/log/error.log"
+    def tls_library(self, output: str) -> str:
+        found = re.search(r"^built with (?:.*\(running with )?(\w+ [0-9][\w.]*)", output, re.M)
+        return found.group(1) if found else ""
 
     def is_master(self, title: str, root: str) -> bool:
         return title.startswith("nginx: master process ") and f" -p {root} " in f"{title} "
@@ -114,6 +135,11 @@ class Adapter(base.Adapter):
 
     def reload_failures(self, log: str) -> list[str]:
         return [line for line in log.splitlines() if " [emerg] " in line]
+
+    def secret_text(self, header: str, value: str) -> bytes:
+        # A dollar sign would begin a variable and cannot be escaped.
+        base.require_header(header, value, unfit="$")
+        return f"proxy_set_header {quote(header)} {quote(value)};\n".encode()
 
 
 def _missing_modules(words: list[str]) -> list[str]:

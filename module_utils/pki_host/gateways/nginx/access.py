@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """nginx: who is let in, worked out from maps and the condition that guards a location.
 
-nginx has no directive for "this peer, issued by that CA". The template writes it as maps over
-the verified names and one ``if``; this reads it back. Whatever is not of that form lets anybody
-in, as far as is known here.
+nginx has no directive for "this peer, issued by that CA". The template writes it as a map that
+numbers the issuers, a map over the verdict, that number and the subject, and one ``if``; this
+reads it back. Whatever is not of that form lets anybody in, as far as is known here.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..description import ANY
-from .names import exact_of, peer_of
+from .names import cn_of, exact_of, subject_of
 from .text import Directive
 
 _VERDICT, _ISSUER, _SUBJECT = "$ssl_client_verify", "$ssl_client_i_dn", "$ssl_client_s_dn"
-_VERIFIED = "SUCCESS"
-_DENIED = "0"
-_CONDITION = re.compile(r"\( ?(\$[A-Za-z0-9_]+) = 0 ?\)")
+_ADMITTED = "yes"
+_CONDITION = re.compile(r"\( ?(\$[A-Za-z0-9_]+) != yes ?\)")
+_SOURCE = re.compile(re.escape(_VERDICT) + r":(\$[A-Za-z0-9_]+):" + re.escape(_SUBJECT))
+_PAIR = re.compile(r"~\^SUCCESS:([1-9][0-9]{0,5}):(.*)", re.DOTALL)
 _REFUSAL = re.compile(r"[45][0-9]{2}")
 # What a map may hold besides entries, and we never write.
 _PARAMETERS = ("include", "hostnames", "volatile")
@@ -44,7 +45,7 @@ class Admission:
 
 @dataclass(frozen=True)
 class Guard:
-    """``if ($variable = 0) { return status; }``"""
+    """``if ($variable != yes) { return status; }``"""
 
     variable: str
     status: int
@@ -80,43 +81,45 @@ def read_guard(directive: Directive) -> Optional[Guard]:
 def admission(guard: Optional[Guard], maps: Mapping[str, Map]) -> Admission:
     """Who passes a guard; anybody passes where there is none."""
     outer = maps.get(guard.variable) if guard else None
-    if outer is None or outer.default != _DENIED:
+    source = _SOURCE.fullmatch(outer.source) if outer else None
+    issuers = maps.get(source.group(1)) if source else None
+    if outer is None or outer.default == _ADMITTED:
         return Admission()
-    variables = outer.source.split(":")
-    peers: List[str] = []
-    issuers: List[str] = []
+    if issuers is None or issuers.source != _ISSUER:
+        return Admission()
+    pairs: List[Tuple[str, str]] = []
     for key, value in outer.entries:
-        if value == _DENIED:
+        pair = _PAIR.fullmatch(key)
+        if value != _ADMITTED:
             continue
-        values = key.split(":")
-        if key.startswith("~") or len(values) != len(variables):
+        # Names of a certificate that was not verified say nothing; nor does half an expression.
+        if pair is None:
             return Admission()
-        wanted = dict(zip(variables, values))  # noqa: B905, Python 3.9 has no strict
-        # Names of a certificate that was not verified say nothing.
-        if wanted.get(_VERDICT, "").upper() != _VERIFIED:
-            return Admission()
-        peers += _names(wanted, maps, _SUBJECT, _peer)
-        issuers += _names(wanted, maps, _ISSUER, _issuer)
-    return Admission(tuple(dict.fromkeys(peers)), tuple(dict.fromkeys(issuers)))
+        pairs.append((pair.group(1), _subject(pair.group(2))))
+    return _admitted(pairs, issuers)
 
 
-def _names(
-    wanted: Dict[str, str], maps: Mapping[str, Map], source: str, read: Callable[[str], str]
-) -> List[str]:
-    """The names that one part of a guard lets through."""
-    for variable, value in wanted.items():
-        inner = maps.get(variable)
-        if inner is None or inner.source != source:
-            continue
-        if inner.default == value:
-            return [ANY]
-        return [read(key) for key, given in inner.entries if given == value]
-    return [ANY]
+def _admitted(pairs: List[Tuple[str, str]], issuers: Map) -> Admission:
+    named: Dict[str, List[str]] = {}
+    for key, number in issuers.entries:
+        named.setdefault(number, []).append(_issuer(key))
+    if any(number == issuers.default for number, _ in pairs):
+        named[issuers.default] = [ANY]
+    everybody = [name for names in named.values() for name in names]
+    peers: List[str] = []
+    for subject in dict.fromkeys(subject for _, subject in pairs):
+        mine = [name for number, one in pairs if one == subject for name in named.get(number, ())]
+        all_of_them = {*mine} == {*everybody}
+        peers += [subject] if all_of_them else [f"{subject} from {name}" for name in mine]
+    return Admission(tuple(dict.fromkeys(peers)), tuple(dict.fromkeys(everybody)))
 
 
-def _peer(expression: str) -> str:
-    name = peer_of(expression)
-    return f"CN={name}" if name else f"pattern {expression}"
+def _subject(rest: str) -> str:
+    name = cn_of(rest)
+    if name:
+        return f"CN={name}"
+    whole = subject_of(rest)
+    return f"subject {whole}" if whole else f"pattern {rest}"
 
 
 def _issuer(expression: str) -> str:

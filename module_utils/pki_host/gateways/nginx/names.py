@@ -16,7 +16,7 @@ from ...errors import HostError
 # One attribute as OpenSSL prints it with XN_FLAG_RFC2253: special characters, controls
 # and every byte above ASCII are escaped, so an unescaped one of them means "not a value".
 # An unescaped "+" (multi-valued RDN) therefore never matches. The type "CN" is excluded
-# here and added once by peer(); OpenSSL prints the common name under no other type.
+# here and added once by cn(); OpenSSL prints the common name under no other type.
 _TYPE = r"(?!CN=)[A-Za-z0-9][A-Za-z0-9.-]*"
 _VALUE = r"(?:[^,+\"<>;\\\x00-\x1f\x7f-\xff]|\\[,+\"<>;\\ #]|\\[0-9A-F][0-9A-F])*"
 _OTHER = f"{_TYPE}={_VALUE}"
@@ -24,35 +24,50 @@ _OTHER = f"{_TYPE}={_VALUE}"
 _END = r"(?![\s\S])"
 _LITERAL = re.compile(r"\\([^A-Za-z0-9_])")
 _PRINTED = re.compile(rb"\\([0-9A-F]{2})|\\(.)|(.)", re.DOTALL)
-_PEER_BEGINS = f"~^(?:{_OTHER},)*CN="
-_PEER_ENDS = f"(?:,{_OTHER})*{_END}"
+_CN_BEGINS = f"(?:{_OTHER},)*CN="
+_CN_ENDS = f"(?:,{_OTHER})*{_END}"
+# nginx compares plain map keys without case; this begins an expression, which it does not.
+_BEGIN = "~^"
+
+
+def cn(common_name: str) -> str:
+    """The rest of an expression: a whole subject with exactly one CN, which is this one."""
+    return f"{_CN_BEGINS}{_literal(escape_value(common_name))}{_CN_ENDS}"
+
+
+def cn_of(rest: str) -> str:
+    """The common name that :func:`cn` made this of; empty when it did not."""
+    name = _unescaped_value(_LITERAL.sub(r"\1", _between(rest, _CN_BEGINS, _CN_ENDS)))
+    return name if name and cn(name) == rest else ""
+
+
+def subject(name: str) -> str:
+    """The rest of an expression: exactly this subject, as nginx prints it."""
+    _printable(name)
+    return f"{_literal(name)}{_END}"
+
+
+def subject_of(rest: str) -> str:
+    """The name that :func:`subject` made this of; empty when it did not."""
+    name = _LITERAL.sub(r"\1", _between(rest, "", _END))
+    if not name or not name.isascii() or not name.isprintable():
+        return ""
+    return name if subject(name) == rest else ""
 
 
 def peer(common_name: str) -> str:
     """Expression for a whole subject with exactly one CN, which is ``common_name``."""
-    value = _literal(escape_value(common_name))
-    return f"{_PEER_BEGINS}{value}{_PEER_ENDS}"
-
-
-def peer_of(expression: str) -> str:
-    """The common name that :func:`peer` made this expression of; empty when it did not."""
-    middle = _between(expression, _PEER_BEGINS, _PEER_ENDS)
-    name = _unescaped_value(_LITERAL.sub(r"\1", middle))
-    return name if name and peer(name) == expression else ""
+    return _BEGIN + cn(common_name)
 
 
 def exact(name: str) -> str:
-    """Expression for exactly this text. nginx compares plain map keys without case."""
-    _printable(name)
-    return f"~^{_literal(name)}{_END}"
+    """Expression for exactly this text."""
+    return _BEGIN + subject(name)
 
 
 def exact_of(expression: str) -> str:
     """The text that :func:`exact` made this expression of; empty when it did not."""
-    name = _LITERAL.sub(r"\1", _between(expression, "~^", _END))
-    if not name or not name.isascii() or not name.isprintable():
-        return ""
-    return name if exact(name) == expression else ""
+    return subject_of(expression[len(_BEGIN) :]) if expression.startswith(_BEGIN) else ""
 
 
 def _between(text: str, begin: str, end: str) -> str:

@@ -11,9 +11,11 @@ import re
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from ..description import DEFAULT, UNBOUNDED, Description, Listener, Route, Tls
-from . import access
+from . import access, limits, logs
 from . import scope as scopes
 from .access import Admission, Guard, Map
+from .limits import Zones
+from .logs import Formats
 from .scope import Block, Scope
 from .text import Directive, parse
 
@@ -32,6 +34,9 @@ _LONGEST_TICKET = 604_800  # RFC 8446, 4.6.1: the far end may offer seven days
 _SESSION, _BODY, _DEPTH = 300, 1 << 20, 1
 _IDLE, _UPSTREAM_IDLE, _REQUESTS = 75, 60, 1000
 _HEADER = re.compile(r"\$http_([a-z0-9_]+)")
+# Variables with what a client sent, and headers that do not say who it is.
+_CLIENTS = re.compile(r"\$\{?(?:http_|sent_|arg|cookie_|proxy_add_|request|query_string|is_args)")
+_NOT_WHO = {"HOST", "CONNECTION"}
 _ASKING = ("if", "map", "return", "set", "rewrite")
 _TARGET = re.compile(r"(https?)://([^/$]+)")
 _LIBRARY_KEYS = ("openssl_conf", "ssl_conf", "system_default")
@@ -63,6 +68,8 @@ def _library(text: str) -> Tuple[Dict[str, str], List[str]]:
         key, separator, value = (part.strip() for part in line.partition("="))
         if key in ("Ciphersuites", "Groups") and separator:
             settings[key] = value
+        elif (key, value) == scopes.NO_TICKETS:
+            continue
         elif line and key not in _LIBRARY_KEYS and not re.fullmatch(r"\[ ?[a-z]+ ?\]", line):
             hidden = f"{key} = …" if separator else "a line without a value"
             shown = line if key in _LIBRARY_TELLS else hidden
@@ -78,6 +85,8 @@ class _Reader:
         self._http = Scope((tuple(one for block in blocks for one in block),))
         self._maps: Dict[str, Map] = {}
         self._upstreams: Dict[str, Directive] = {}
+        self._zones: Zones = limits.zones(self._http.blocks[0])
+        self._formats: Formats = logs.formats(self._http.blocks[0])
         self._unknown = list(scopes.unknown("main", main))
         for one in self._http.blocks[0]:
             self._remember(one)
@@ -102,7 +111,7 @@ class _Reader:
         return Description(
             listeners=tuple(listeners),
             drain_seconds=self._main.seconds("worker_shutdown_timeout", UNBOUNDED),
-            log_files=tuple(dict.fromkeys(_logs(self._http.blocks[0]))),
+            log_files=tuple(dict.fromkeys(logs.files(self._http.blocks[0]))),
             unknown=(*self._unknown, *unread),
         )
 
@@ -123,6 +132,8 @@ class _Reader:
         if tls.verification != "off":
             refusals += [_answer(code, scope, _SHOWN) for code in _CODES]
         sources = [f"map {known.source}" for known in self._maps.values()]
+        inner = _inner(server, scope)
+        told = logs.of_scopes(inner, self._formats, _verdicts(server))
         return Listener(
             address=address,
             port=port,
@@ -132,6 +143,11 @@ class _Reader:
             refused_with=tuple(sorted(set(refusals))),
             headers_asked=tuple(sorted(_headers([*sources, *_asking(server.block)]))),
             connection_seconds=_lifetime(scope, _IDLE),
+            header_bytes=limits.header_bytes(scope),
+            connections=limits.connections(inner, self._zones),
+            log_fields=told.fields,
+            log_query=told.query,
+            compression=any(one.flag("gzip", False) for one in inner),
         )
 
     def _served(self, scope: Scope) -> Tls:
@@ -194,6 +210,7 @@ class _Reader:
         rest = passed[target.end() :] if target else passed
         authority = (", ".join(servers) or target.group(2)) if target else ""
         secure = target is not None and target.group(1) == "https"
+        rate = limits.rate(scope, self._zones)
         return Route(
             match=match,
             peers=admitted.peers,
@@ -203,6 +220,10 @@ class _Reader:
             pooled_connections=inside.number("keepalive", 0) if _reuses(scope) else 0,
             connection_seconds=_lifetime(inside, _UPSTREAM_IDLE) if upstream else 0,
             body_bytes=scopes.size(scope.text("client_max_body_size", str(_BODY))),
+            requests_per_second=rate.per_second,
+            request_burst=rate.burst,
+            identity_headers=_overwritten(scope),
+            secret_file=scope.text("include"),
         )
 
     def _calling(self, scope: Scope, host: str) -> Tls:
@@ -229,6 +250,11 @@ class _Reader:
             name=scope.text("proxy_ssl_name", host),
             name_sent=scope.flag("proxy_ssl_server_name", False),
         )
+
+
+def _inner(server: Directive, scope: Scope) -> List[Scope]:
+    """A server and its locations: what is said in one of these is not said in the others."""
+    return [scope, *(scope.inside(one.block) for one in server.block if one.name == "location")]
 
 
 def _endpoint(text: str) -> Tuple[str, int]:
@@ -266,6 +292,20 @@ def _reuses(scope: Scope) -> bool:
     headers = [one.words for one in scope.every("proxy_set_header")]
     cleared = any(len(w) == 2 and w[0].lower() == "connection" and not w[1] for w in headers)
     return cleared and scope.text("proxy_http_version") == "1.1"
+
+
+def _overwritten(scope: Scope) -> Tuple[str, ...]:
+    """Headers of which nothing that a client sent is passed on: they get another value, or none."""
+    said = [one.words for one in scope.every("proxy_set_header") if len(one.words) == 2]
+    return tuple(
+        sorted({name.upper() for name, value in said if not _CLIENTS.search(value)} - _NOT_WHO)
+    )
+
+
+def _verdicts(server: Directive) -> List[str]:
+    """The variables that say whether a peer is let in: those of the guards of a server."""
+    found = [_guard(one) for one in server.block if one.name == "location"]
+    return [one.variable for one in found if one is not None]
 
 
 def _guard(location: Directive) -> Optional[Guard]:
@@ -310,12 +350,3 @@ def _asking(block: Block) -> List[str]:
 def _headers(texts: List[str]) -> List[str]:
     asked = {name for text in texts for name in _HEADER.findall(text)}
     return [name.upper().replace("_", "-") for name in asked]
-
-
-def _logs(block: Block) -> List[str]:
-    found: List[str] = []
-    for one in block:
-        if one.name == "access_log" and one.words and one.words[0] != "off":
-            found.append(one.words[0])
-        found += _logs(one.block)
-    return found

@@ -30,10 +30,16 @@ _PROXY = _names(
     "proxy_http_version proxy_set_header proxy_ssl_protocols proxy_ssl_ciphers"
     " proxy_ssl_conf_command proxy_ssl_session_reuse proxy_ssl_certificate"
     " proxy_ssl_certificate_key proxy_ssl_trusted_certificate proxy_ssl_crl proxy_ssl_verify"
-    " proxy_ssl_verify_depth proxy_ssl_name proxy_ssl_server_name"
+    " proxy_ssl_verify_depth proxy_ssl_name proxy_ssl_server_name proxy_next_upstream"
+    " proxy_connect_timeout proxy_send_timeout proxy_read_timeout"
+)
+_LIMITS = _names(
+    "client_max_body_size client_header_buffer_size large_client_header_buffers"
+    " client_header_timeout client_body_timeout send_timeout limit_req limit_req_status"
+    " limit_conn limit_conn_status"
 )
 _KEEPALIVE = frozenset({"keepalive_timeout", "keepalive_time", "keepalive_requests"})
-_REQUESTS = _PROXY | {"client_max_body_size", "error_page", "access_log", "default_type"}
+_REQUESTS = _PROXY | _LIMITS | {"error_page", "access_log", "default_type", "gzip"}
 #: The directives that the reader knows, by the block they stand in.
 _KNOWN: Mapping[str, FrozenSet[str]] = {
     "main": _names(
@@ -43,27 +49,35 @@ _KNOWN: Mapping[str, FrozenSet[str]] = {
     "http": _names(
         "client_body_temp_path proxy_temp_path fastcgi_temp_path uwsgi_temp_path scgi_temp_path"
         " log_format server_tokens ignore_invalid_headers underscores_in_headers map upstream"
-        " server"
+        " server limit_req_zone limit_conn_zone"
     )
     | _TLS | _REQUESTS | _KEEPALIVE,
     "upstream": frozenset({"server", "keepalive"}) | _KEEPALIVE,
     "server": frozenset({"listen", "server_name", "location"}) | _TLS | _REQUESTS | _KEEPALIVE,
-    "location": frozenset({"if", "return", "proxy_pass"}) | _REQUESTS,
+    "location": frozenset({"if", "return", "proxy_pass", "include"}) | _REQUESTS,
 }  # fmt: skip
 # Known, but only when they say this.
 _ONLY: Mapping[str, str] = {
     "ignore_invalid_headers": "on",
     "underscores_in_headers": "off",
+    # What nginx would repeat besides: requests that were answered, or that may change something.
+    "proxy_next_upstream": "error",
+    "limit_req_status": "429",
+    "limit_conn_status": "429",
 }
+# What an include may be called: its directory is told, and compared with the one that is expected.
+_SECRET_FILE = re.compile(r"/[^*?\[\]]*/api-key\.conf")
 _REPEATED = _names(
     "ssl_conf_command proxy_ssl_conf_command proxy_set_header error_page map upstream server"
-    " location listen if log_format access_log error_log"
+    " location listen if log_format access_log error_log limit_req_zone limit_conn_zone"
 )
 # Commands for the TLS library that are read; any other could undo the directives.
 _COMMANDS: Mapping[str, FrozenSet[str]] = {
-    "ssl_conf_command": frozenset({"Ciphersuites"}),
+    "ssl_conf_command": frozenset({"Ciphersuites", "NumTickets"}),
     "proxy_ssl_conf_command": frozenset({"Ciphersuites", "Groups"}),
 }
+#: The one value of its kind: tickets of TLS 1.3 come from the library, whatever nginx is told.
+NO_TICKETS = ("NumTickets", "0")
 # What follows these says how TLS is spoken, or where something is: never what opens a door.
 _TELLING = re.compile(
     r"(?:proxy_)?ssl_(?!.*(?:password|key_log)).*|include|listen|location|map"
@@ -170,10 +184,14 @@ def _problem(kind: str, one: Directive, counted: Dict[str, int]) -> Optional[str
         return f"{told(one)} in an unknown form"
     if one.name == "if" and read_guard(one) is None:
         return told(one)
+    if one.name == "include" and not _SECRET_FILE.fullmatch(" ".join(one.words)):
+        return told(one)
     if one.name in _ONLY and one.words != (_ONLY[one.name],):
         return told(one)
     key = str(one.words[:1]) if one.name in _COMMANDS else ""
     if one.name in _COMMANDS and (one.words[0] not in _COMMANDS[one.name] or len(one.words) != 2):
+        return told(one)
+    if key and one.words != NO_TICKETS and one.words[0] == NO_TICKETS[0]:
         return told(one)
     counted[one.name + key] = counted.get(one.name + key, 0) + 1
     if counted[one.name + key] > 1 and (key or one.name not in _REPEATED):
