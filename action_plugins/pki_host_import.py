@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
@@ -32,7 +30,8 @@ from pki import (
 from pki.desk import Desk
 from pki.errors import PkiError
 from pki.import_stage import Arrival
-from pki_ansible import failure, host_task, telling
+from pki_ansible import host_task, telling
+from pki_ansible.acting import GuardedAction
 
 REQUIRED = (
     "organisations",
@@ -59,27 +58,10 @@ OPTIONAL: dict[str, Any] = {
 Result = dict[str, Any]
 
 
-class ActionModule(ActionBase):
+class ActionModule(GuardedAction):
     """See the documentation of the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        del tmp
-        failed = None
-        try:
-            result.update(self._bring(task_vars or {}))
-        except BaseException as exc:  # never let Ansible, or Python, print its text
-            failed = failure(exc)
-        # Outside the except block: nothing may pick up the exception being handled.
-        if failed is not None:
-            result.update(failed, failed=True)
-        return result
-
-    def _bring(self, task_vars: dict[str, Any]) -> Result:
+    def act(self, task_vars: dict[str, Any]) -> Result:
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         check = bool(self._task.check_mode)

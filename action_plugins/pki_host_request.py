@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
@@ -23,7 +21,8 @@ from pki import keystores, public_state, report, request_batch, session
 from pki.errors import PkiError
 from pki.history import Committed
 from pki.stores.base import KeyRecord
-from pki_ansible import failure, host_task
+from pki_ansible import host_task
+from pki_ansible.acting import GuardedAction
 
 REQUIRED = (
     "organisations",
@@ -48,27 +47,10 @@ OPTIONAL: dict[str, Any] = {
 Result = dict[str, Any]
 
 
-class ActionModule(ActionBase):
+class ActionModule(GuardedAction):
     """See the documentation of the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        del tmp
-        failed = None
-        try:
-            result.update(self._make_requests(task_vars or {}))
-        except BaseException as exc:  # never let Ansible, or Python, print its text
-            failed = failure(exc)
-        # Outside the except block: nothing may pick up the exception being handled.
-        if failed is not None:
-            result.update(failed, failed=True)
-        return result
-
-    def _make_requests(self, task_vars: dict[str, Any]) -> Result:
+    def act(self, task_vars: dict[str, Any]) -> Result:
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         host = str(task_vars.get("inventory_hostname", ""))

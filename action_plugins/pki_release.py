@@ -11,23 +11,32 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
-from pki import acceptance, held, key_place, passphrases, public_state, session, trail
+from pki import (
+    acceptance,
+    held,
+    key_place,
+    passphrases,
+    public_state,
+    rollback_stage,
+    session,
+    trail,
+)
 from pki.errors import PkiError
 from pki.lifecycle import Kind
 from pki.public_state import VersionFiles
 from pki.release_bundle import ReleaseBundle
 from pki.reply import Accepted
 from pki.revocation_sources import Fetched
-from pki_ansible import delivery, failure
+from pki_ansible import delivery
+from pki_ansible.acting import GuardedAction
 
 JUDGED_WITH = (
     "organisations",
@@ -61,59 +70,50 @@ Actions = dict[acceptance.Key, dict[str, Any]]
 FROM_TASK = (*JUDGED_WITH, "release_root", *OPTIONAL)
 
 
-class ActionModule(ActionBase):
+class ActionModule(GuardedAction):
     """See the documentation of the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        del tmp
-        failed = None
-        try:
-            result.update(self._deliver(task_vars or {}))
-        except BaseException as exc:  # never let Ansible, or Python, print its text
-            failed = failure(exc)
-        # Outside the except block: nothing may pick up the exception being handled.
-        if failed is not None:
-            result.update(failed, failed=True)
-        return result
-
-    def _deliver(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def act(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         delivery.refuse_debugging(task_vars)
         arguments = _arguments(self._task.args)
         inputs = session.load(arguments)
         mine = _actions_of_host(arguments["actions"], task_vars)
         accepted, refused = judged(inputs, mine, Fetched.of_result(arguments["answers"]))
         bundles = list(newest(accepted).values())
-        result: dict[str, Any] = {"changed": False, "releases": []}
+        result: dict[str, Any] = {"changed": False, "releases": [], "in_service": {}, "holds": {}}
         if bundles:
             result = self._on_host("inspect", arguments, bundles, {}, task_vars)
-        # What the host refuses is as if it had not been accepted: an older one may stand in.
-        while by_host := _refused_by_host(result, accepted):
+        seen, choices = result, list[held.Choice]()
+        if not result.get("failed"):
+            refused += _judge_held(inputs, mine, accepted, arguments, seen)
+        while not result.get("failed"):
+            choices = _chosen(mine, accepted, refused, seen)
+            wanted = [dict(choice.bundle) for choice in choices]
+            if wanted != bundles:
+                # What stays in service is healed as ever; what waits is not put there.
+                bundles = wanted
+                result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+            by_host = _refused_by_host(result, accepted)
+            if not by_host:
+                break
+            # What the host refuses is as if it had not been accepted: another one may stand in.
             refused += by_host
-            bundles = list(newest(accepted).values())
-            again = self._on_host("inspect", arguments, bundles, {}, task_vars) if bundles else {}
-            result = again or {"changed": False, "releases": []}
-        choices = _chosen(mine, accepted, refused, result) if not result.get("failed") else []
-        if any(choice.waits for choice in choices):
-            # What stays in service is healed as ever; what waits is not put there.
-            bundles = [dict(choice.bundle) for choice in choices]
-            result = self._on_host("inspect", arguments, bundles, {}, task_vars)
+        void = [choice.as_void() for choice in choices if choice.void]
+        if void and not result.get("failed"):
+            result["changed"] = True
         if not result.get("failed") and result.get("changed") and not self._task.check_mode:
-            result = self._present(inputs, arguments, bundles, result, task_vars)
+            result = self._present(inputs, arguments, bundles, result, task_vars, void)
             refused += _refused_by_host(result, accepted)  # listed by another run meanwhile
         early = [choice for choice in choices if choice.early]
         if not result.get("failed") and not self._task.check_mode:
             result["trail"] = [*result.get("trail", ()), *_record(inputs, early)]
         result["held"] = [choice.as_held() for choice in choices if choice.waits]
+        result["void"] = void
         result["early"] = [choice.as_early(str(_directory(inputs, choice))) for choice in early]
         # A refusal is reported, and stops only its own certificate: nothing of it is sent.
         # Of one that would only be kept where it is in service, the choice has told.
         result["refused"] = [one for one in refused if _deploys(mine, one)]
-        warnings = [str(entry["text"]) for entry in result["refused"]]
+        warnings = [str(entry["text"]) for entry in (*result["refused"], *void)]
         if warnings:
             result["warnings"] = [*result.get("warnings", ()), *warnings]
         return result
@@ -125,6 +125,7 @@ class ActionModule(ActionBase):
         bundles: list[Bundle],
         seen: dict[str, Any],
         task_vars: dict[str, Any],
+        void: list[dict[str, Any]],
     ) -> dict[str, Any]:
         keyless = {entry["id"] for entry in seen["releases"] if entry["needs_key"]}
         # A host that fetches its key itself needs no token of us; one that made it needs one only
@@ -138,7 +139,7 @@ class ActionModule(ActionBase):
         if wanted:
             delivery.refuse_copied_modules(self)
         tokens = wrapped(inputs, arguments, wanted) if wanted else {}
-        return self._on_host("present", arguments, bundles, tokens, task_vars)
+        return self._on_host("present", arguments, bundles, tokens, task_vars, void)
 
     def _on_host(
         self,
@@ -147,6 +148,7 @@ class ActionModule(ActionBase):
         bundles: list[Bundle],
         tokens: dict[str, str],
         task_vars: dict[str, Any],
+        void: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         parameters = {
             "state": state,
@@ -154,6 +156,7 @@ class ActionModule(ActionBase):
             "releases": bundles,
             "host_vault": arguments["host_vault"],
             "wrap_tokens": tokens,
+            "void_holds": [{name: one[name] for name in ("entry", "why")} for one in void],
         }
         return self._execute_module(
             module_name="pki_release", module_args=parameters, task_vars=task_vars
@@ -199,25 +202,57 @@ def newest(accepted: dict[acceptance.Key, Bundle]) -> dict[str, Bundle]:
     return {name: accepted[name, version] for name, version in sorted(accepted)}
 
 
+def _judge_held(
+    inputs: session.Inputs,
+    mine: Actions,
+    accepted: dict[acceptance.Key, Bundle],
+    arguments: dict[str, Any],
+    seen: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Judge what a person holds on the host and the plan does not name; what is refused of it.
+
+    It is added to ``mine`` as something to keep, and to ``accepted`` when it is good.
+    """
+    wanted: Actions = {}
+    for name, bundle in newest(accepted).items():
+        hold = seen["holds"].get(bundle["certificate"])
+        number = held.held_version(hold) if hold else 0
+        if number and (name, number) not in mine:
+            hosts = mine[name, bundle["version"]]["hosts"]
+            wanted[name, number] = {
+                "kind": KEEP, "certificate": name, "version": number, "hosts": hosts,
+            }  # fmt: skip
+    mine.update(wanted)
+    barred = {key: why for key in wanted if (why := rollback_stage.barred_here(inputs, *key))}
+    judging = {key: action for key, action in wanted.items() if key not in barred}
+    answers = Fetched.of_result(arguments["answers"])
+    good, refused = judged(inputs, judging, answers) if judging else ({}, [])
+    accepted.update(good)
+    return refused + [
+        {"certificate": name, "version": version, "error": {"message": why}, "text": why}
+        for (name, version), why in barred.items()
+    ]
+
+
 def _chosen(
     actions: Actions,
     accepted: dict[acceptance.Key, Bundle],
     refused: list[dict[str, Any]],
     seen: dict[str, Any],
 ) -> list[held.Choice]:
-    """What this host gets of each certificate, with what is in service there."""
-    current = {entry["id"]: str(entry["current"]) for entry in seen["releases"]}
+    """What this host gets of each certificate, with what is in service and what is held there."""
     return [
         held.choose(
             actions[name, bundle["version"]],
             bundle,
             [one for key, one in accepted.items() if key[0] == name and one is not bundle],
-            current[bundle["id"]],
+            str(seen["in_service"][bundle["certificate"]]),
             {
                 entry["version"]: str(entry["error"]["message"])
                 for entry in refused
-                if entry["certificate"] == name and entry["version"] < bundle["version"]
+                if entry["certificate"] == name and entry["version"] != bundle["version"]
             },
+            seen["holds"].get(bundle["certificate"]),
         )
         for name, bundle in newest(accepted).items()
     ]

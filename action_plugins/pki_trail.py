@@ -9,36 +9,18 @@ from __future__ import annotations
 import os
 import sys
 
-from ansible.plugins.action import ActionBase
-
 # Plugins are not found through module_utils; this is the one line that shows them the way.
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "module_utils"))
 
 from pki import trail_run
 from pki.errors import PkiError
-from pki_ansible import failure
+from pki_ansible.acting import GuardedAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(GuardedAction):
     """See the documentation of the module of the same name."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_diff = True
-
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
-        del tmp
-        failed = None
-        try:
-            result.update(self._look(task_vars or {}))
-        except BaseException as exc:  # never let Ansible, or Python, print its text
-            failed = failure(exc)
-        if failed is not None:
-            result.update(failed, failed=True)
-        return result
-
-    def _look(self, task_vars):
+    def act(self, task_vars):
         run = trail_run.of_parent(os.getppid(), os.environ)
         if run is None:
             raise nobody_writes()

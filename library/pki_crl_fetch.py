@@ -19,6 +19,10 @@ description:
     cache the newest valid one serves. A file that does not serve is named in a warning.
   - While a copy at hand is fresh a failed poll is a warning; without a fresh copy it is in
     RV(problems).
+  - CRLs that the TLS library of a gateway would not take for every good peer are not handed on
+    either; the gateways keep those they have.
+  - Decides which generations of CAs count. A retired CA stays, with its CRL, while something
+    depends on it, or nobody could say that nothing does.
 extends_documentation_fragment:
   - pki_inventory
 author:
@@ -30,6 +34,29 @@ attributes:
   diff_mode:
     support: none
     description: CRLs are large and binary; the result names what changed.
+options:
+  certificates_dir:
+    description:
+      - Directory of the requests, replies and certificates. What is in service depends on its CA,
+        and says where its CRL is.
+    type: path
+    default: certificates
+  gateways:
+    description:
+      - The declared gateways, as in C(group_vars/all/gateways.yml). Their products decide which
+        CRLs can be used.
+    type: raw
+  leaf_only:
+    description: Products whose TLS library looks for the CRL of the leaf alone.
+    type: list
+    elements: str
+    default: []
+  watched:
+    description:
+      - By gateway host, what C(pki_gateway_info) told of what depends on retired CAs; a host with
+        nothing did not answer.
+      - When it is not given, nothing is known of peers, and every retired CA stays.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -57,7 +84,17 @@ sets:
       fetched_at: "2026-01-01T00:00:00Z"
       pem: "…"
 problems:
-  description: Errors, as text, for CAs without a fresh CRL.
+  description: Errors, as text, for CAs without a CRL that is fresh and that gateways can use.
+  returned: success
+  type: list
+  elements: str
+live:
+  description: SHA-256 of retired CAs that are still trusted.
+  returned: success
+  type: list
+  elements: str
+notices:
+  description: Why retired CAs are still trusted, and which CAs end soon; a text each.
   returned: success
   type: list
   elements: str
@@ -76,20 +113,25 @@ from ansible.module_utils.pki import (
     report,
     session,
     trail,
+    trust_decision,
 )
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
 SPEC = {
     **INVENTORY,
+    "certificates_dir": {"type": "path", "default": "certificates"},
+    "gateways": {"type": "raw"},
+    "leaf_only": {"type": "list", "elements": "str", "default": []},
+    "watched": {"type": "dict"},
 }
 
 
-def as_result(crls):
-    """A CRL set as JSON types; CRLs are public."""
+def as_result(crls, unfit):
+    """A CRL set as JSON types; CRLs are public. One that gateways cannot use is not complete."""
     return {
         "trust": crls.trust,
-        "complete": crls.complete,
+        "complete": crls.complete and not unfit,
         "sha256": crls.sha256,
         "pem": crls.pem.decode("ascii"),
         "fetched_at": public_state.iso(crls.fetched_at) if crls.fetched_at else None,
@@ -99,14 +141,15 @@ def as_result(crls):
 
 def handler(module):
     inputs = session.load(module.params)
-    sets, happened = [], []
+    decisions = trust_decision.decide(inputs, module.params["watched"])
+    sets, happened, unfit = [], [], {}
     drop = crl_drop.read(inputs.base_dir)
-    for name, trust in inputs.trust.items():
+    for name in inputs.trust:
         rules = inputs.policies.get(inputs.declared.trust[name].policy)
         if rules is None:  # a trust set that no certificate uses
             continue
         crls = crl_cache.refresh(
-            trust,
+            decisions[name].trust,
             inputs.crl_cache_dir,
             now=inputs.now,
             max_age=session.crl_max_age(rules),
@@ -115,10 +158,16 @@ def handler(module):
             save=not module.check_mode,
         )
         sets.append(crls)
+        users = trust_decision.products_of(module.params["gateways"], name)
+        leaf_only = module.params["leaf_only"]
+        unfit[name] = trust_decision.unfit(inputs, crls, users, leaf_only)
         if crls.changed and not module.check_mode:
             happened.append(trail.event("CRLs fetched", artefacts={f"CRLs of {name}": crls.sha256}))
     for warning in (warning for crls in sets for warning in crls.warnings):
         module.warn(f"{warning.message}: {warning.found} (the CRL at hand still serves)")
+    findings = [found for one in decisions.values() for found in one.findings]
+    for found in findings:
+        module.warn(f"{found.message}; {found.next_step}")
     pinned = [ca for trust in inputs.trust.values() for ca in trust.authorities]
     for remark in (
         *drop.problems,
@@ -128,9 +177,16 @@ def handler(module):
         module.warn(f"{remark.message}: {remark.found}; wanted: {remark.expected}")
     return {
         "changed": any(crls.changed for crls in sets),
-        "sets": [as_result(crls) for crls in sets],
+        "sets": [as_result(crls, unfit[crls.trust]) for crls in sets],
         "problems": [
-            report.refusal(problem.as_result()) for crls in sets for problem in crls.problems
+            report.refusal(problem.as_result())
+            for crls in sets
+            for problem in (*crls.problems, *unfit[crls.trust])
+        ],
+        "live": sorted({digest for one in decisions.values() for digest in one.trust.kept}),
+        "notices": [
+            *(report.refusal(found.as_result()) for found in findings),
+            *trust_decision.notices(inputs),
         ],
         "trail": happened,
     }

@@ -66,6 +66,11 @@ options:
         C(addresses) by host those that it reaches the key server from, C(problem) what kept the log
         from being read.
     type: dict
+  watched:
+    description:
+      - By gateway host, what C(pki_gateway_info) told of what depends on retired CAs. When it is
+        not given, every retired CA counts as one that something depends on.
+    type: dict
   working_dir:
     description: Directory that file names in the facts are relative to; where the run was started.
     type: path
@@ -119,6 +124,7 @@ from ansible.module_utils.pki import (
     keystores,
     ledger,
     session,
+    trust_decision,
 )
 from ansible.module_utils.pki.errors import PkiError
 from ansible.module_utils.pki.facts.scene import Scene
@@ -134,6 +140,7 @@ SPEC = {
     "evidence": {"type": "raw"},
     "hosts": {"type": "dict", "default": {}},
     "audit": {"type": "dict"},
+    "watched": {"type": "dict"},
     "working_dir": {"type": "path"},
     "stand_ins": {"type": "dict", "default": {}},
 }
@@ -161,7 +168,7 @@ def stored_ledger(inputs, options):
 
 def scene_of(params):
     """The inventory, and everything that was observed of it."""
-    inputs = session.load(params, judged=False)
+    inputs = trust_decision.deciding(session.load(params, judged=False), params["watched"])
     keys, problems = stored_keys(inputs, params["vault"], params["host_keys"])
     if not problems:
         compromised, problems = stored_ledger(inputs, params["vault"])

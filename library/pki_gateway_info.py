@@ -28,6 +28,12 @@ options:
     description: The program on the host, by the name of the product.
     type: dict
     required: true
+  watched:
+    description:
+      - What depends on CAs that are to be retired, as the filter C(pki_trust_watched) asks it.
+      - The access logs of the gateways are read from their end, up to a limit, and each far end
+        that it names is asked for its certificates.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -52,6 +58,23 @@ programs:
       type: list
       elements: str
   sample: {"nginx": {"installed": true, "lacks": ["keepalive_time"]}}
+watched:
+  description: What depends on CAs that are to be retired; empty when nobody asked.
+  returned: success
+  type: dict
+  contains:
+    peers:
+      description: The newest verified request of each CA and gateway, and how old it is.
+      type: list
+      elements: dict
+    far_ends:
+      description: What each far end presents, or why that is not known.
+      type: list
+      elements: dict
+    unread:
+      description: A sentence for each gateway whose logs were not read far enough back.
+      type: list
+      elements: str
 apt:
   description: Whether packages of this host are installed with C(apt).
   returned: success
@@ -61,9 +84,12 @@ apt:
 import os
 
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import gateways, service
+from ansible.module_utils.pki_host import dependents, gateways, service
 
-SPEC = {"programs": {"type": "dict", "required": True}}
+SPEC = {
+    "programs": {"type": "dict", "required": True},
+    "watched": {"type": "dict"},
+}
 
 
 def describe(product, program):
@@ -72,10 +98,12 @@ def describe(product, program):
 
 
 def handler(module):
+    watched = module.params["watched"]
     programs = {str(name): str(path) for name, path in module.params["programs"].items()}
     return {
         "changed": False,
         "programs": {name: describe(name, path) for name, path in programs.items()},
+        "watched": dependents.observe(watched) if watched else {},
         "apt": os.path.exists("/usr/bin/apt-get"),
     }
 

@@ -84,8 +84,21 @@ options:
   gateways:
     description:
       - The declared gateways, as in C(group_vars/all/gateways.yml), to be checked with the rest
-        of the inventory before anything is changed. Nothing is planned from them.
+        of the inventory before anything is changed, and to say how old the CRLs of each listener
+        may get.
     type: raw
+  gateway_products:
+    description:
+      - What each gateway product cannot do, as the filter C(pki_gateway_products) tells. A listener
+        that needs what its product cannot do is an error. Empty when nobody asked the adapters.
+    type: dict
+    default: {}
+  hosts:
+    description:
+      - What each gateway host has in service, as C(pki_host_status) told it, by host. It is shown,
+        and nothing is planned from it.
+    type: dict
+    default: {}
   known_hosts:
     description:
       - Every group and host of the inventory. When given, a certificate or gateway whose
@@ -169,7 +182,10 @@ sentences:
   type: list
   elements: str
 findings:
-  description: What was found of parties, people and quotas, a sentence each, the decisive first.
+  description:
+    - What was found of parties, people and quotas, a sentence each, the decisive first.
+    - Then what gateways wait for because their TLS library could not use the CRLs at hand, and
+      which CAs end soon or are retired.
   returned: success
   type: list
   elements: str
@@ -195,8 +211,40 @@ table:
   description: The table of all certificates, aligned.
   returned: success
   type: str
+gateways:
+  description:
+    - For each listener how old a CRL may get before somebody whose certificate was revoked could
+      stay connected for longer than the policy's C(revocation_delay_seconds) in all. C(bounds) are
+      what takes up the rest, C(notes) what the product does in another way than others.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - gateway: dip
+      listener: dip-webhook
+      direction: ingress
+      product: nginx
+      crl_age_seconds: 82740
+      bounds:
+        - {bound: session, seconds: 0}
+        - {bound: connection, seconds: 3600}
+        - {bound: drain, seconds: 60}
+      notes: []
+gateway_table:
+  description: The same as a table, aligned; empty without gateways.
+  returned: success
+  type: str
+release_table:
+  description: What each host of O(hosts) has in service, keeps and holds; empty without hosts.
+  returned: success
+  type: str
+host_table:
+  description: How each gateway of those hosts runs; empty without gateways.
+  returned: success
+  type: str
 status:
-  description: The same for machines, with a schema version.
+  description:
+    - The same for machines, with a schema version. C(hosts) is there where O(hosts) was given.
   returned: success
   type: dict
 attention:
@@ -238,6 +286,7 @@ from ansible.module_utils.pki import (
     gateway,
     gather,
     host_keys,
+    host_status,
     inventory,
     keystores,
     ledger,
@@ -247,6 +296,7 @@ from ansible.module_utils.pki import (
     probe,
     report,
     session,
+    trust_decision,
 )
 from ansible.module_utils.pki.lifecycle import Kind
 from ansible.module_utils.pki_ansible import run_module
@@ -270,6 +320,8 @@ SPEC = {
     **HOST_KEYS,
     **ENDPOINTS,
     "gateways": {"type": "raw"},
+    "gateway_products": {"type": "dict", "default": {}},
+    "hosts": {"type": "dict", "default": {}},
     "known_hosts": {"type": "list", "elements": "str", "default": []},
     "asked": {"type": "list", "elements": "dict", "default": [], "options": ASKED},
     "deploy_now": {"type": "str", "default": ""},
@@ -280,7 +332,7 @@ SPEC = {
 
 
 def check(params, inputs):
-    """Refuse what only a later play would stumble over."""
+    """Refuse what only a later play would stumble over; the models of the gateways."""
     if params["deploy_now"]:
         word = outcomes.Word("deploy_now", params["deploy_now"])
         outcomes.must_say_something("DEPLOY-NOW", word)
@@ -288,18 +340,27 @@ def check(params, inputs):
         (f"certificates.yml: certificates ({name}).hosts", entry[0].group or entry[0].hosts)
         for name, entry in inputs.declared.entries.items()
     ]
+    models = []
     if params["gateways"] is not None:
-        models = gateway.check(params["gateways"], inputs.declared, inputs.trust, inputs.policies)
-        wanted += [
-            (f"gateways.yml: gateways ({model['name']}).hosts", model["hosts"]) for model in models
-        ]
+        models = gateway.check(
+            params["gateways"],
+            inputs.declared,
+            inputs.trust,
+            inputs.policies,
+            now=inputs.now,
+            products=params["gateway_products"] or None,
+        )
+    wanted += [
+        (f"gateways.yml: gateways ({model['name']}).hosts", model["hosts"]) for model in models
+    ]
     if params["known_hosts"]:
         inventory.require_hosts(wanted, params["known_hosts"])
+    return models
 
 
 def handler(module):
     inputs = session.load(module.params)
-    check(module.params, inputs)
+    budget = [entry for model in check(module.params, inputs) for entry in model["budget"]]
     review = parties.review(inputs)
     inventory.raise_all(review.refusals)
     on_hosts = host_keys.read(inputs.declared, module.params["host_keys"])
@@ -313,7 +374,10 @@ def handler(module):
     quotas = parties.as_rows(review.quotas)
     told = [plan for plan in plans if plan.name in (module.params["only"] or [plan.name])]
     entry_of = {name: one.entry for name, one in inputs.declared.certificates.items()}
-    document = report.status(plans, inputs.now, module.params["refused"])
+    document = report.status(plans, inputs.now, module.params["refused"], budget)
+    hosts = host_status.document(module.params["hosts"], inputs.now)
+    if hosts:
+        document = {**document, "hosts": hosts}
     if module.params["status_file"] and not module.check_mode:
         report.write(module.params["status_file"], document)
     return {
@@ -326,10 +390,17 @@ def handler(module):
             if plan not in told and action.kind in KEEPING and action.version != plan.pending
         ],
         "sentences": [*report.sentences(told), *declarations.quotas(inputs.declared)],
-        "findings": review.findings,
+        "findings": [
+            *review.findings,
+            *trust_decision.sentences(inputs, module.params["gateways"]),
+        ],
         "quotas": quotas,
         "quota_table": report.quota_table(quotas),
         "table": report.table(document),
+        "gateways": budget,
+        "gateway_table": report.gateway_table(budget),
+        "release_table": host_status.release_table(hosts),
+        "host_table": host_status.gateway_table(hosts),
         "status": document,
         "compromised": compromised,
         "compromised_keys": out_of_service.keys(plans, entry_of, inputs.compromised),

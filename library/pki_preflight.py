@@ -15,6 +15,8 @@ description:
     paths that its jobs need for the declared certificates. Nothing is made, read or changed.
   - Capabilities are all that can be asked. Whether a policy allows a parameter, how long a wrapping
     token may live, and whether a mount exists, is told by the first real call only.
+  - Of the API keys that gateways send, a login with job V(release) is also asked whether they are
+    there, and in which version; their values are not read.
   - What is missing does not fail it. RV(ready) says whether everything is there, so that a playbook
     can print the table first and fail at its end.
 extends_documentation_fragment:
@@ -55,6 +57,11 @@ options:
             The same as C(vault) of the other modules.
         type: dict
         default: {}
+  api_keys:
+    description: The API keys of every host's gateways, as the filter C(pki_api_keys) names them.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -94,6 +101,17 @@ rows:
       needed: [update]
       has: [deny]
       ready: false
+api_keys:
+  description: The API keys that were found, by name. No entry holds anything of the key.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: dip-nonprod
+      path: kv-nonprod/data/api-keys/dip-nonprod
+      version: 1
+      created: "2026-11-01T09:00:00.123456789Z"
+      text: "…"
 problems:
   description: What is missing and what to do, one text each; a login that failed is one, too.
   returned: success
@@ -107,7 +125,7 @@ table:
 
 import os
 
-from ansible.module_utils.pki import keystores, ledger, preflight, session
+from ansible.module_utils.pki import api_keys, keystores, ledger, preflight, session
 from ansible.module_utils.pki.errors import PkiError
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
@@ -129,34 +147,55 @@ SPEC = {
             "vault": {"type": "dict", "default": {}},
         },
     },
+    "api_keys": {"type": "list", "elements": "dict", "default": [], "no_log": False},
 }
 
 
-def needs(inputs, jobs):
+def needs(inputs, jobs, keys):
     """What these jobs need for everything that is declared."""
     certificates = inputs.declared.certificates.values()
     ledgers = [ledger.mount_of(one) for one in sorted(inputs.environment_classes)]
-    return [
+    found = [
         need
         for job in jobs
         for need in preflight.needs(job, preflight.mounts(certificates, job), ledgers)
     ]
+    return [*found, *preflight.of_api_keys(keys if "release" in jobs else ())]
 
 
-def ask(inputs, login):
-    """One login's rows, and what is wrong with them or with the login itself.
+def ask(inputs, login, keys):
+    """One login's rows and API keys, and what is wrong with them or with the login itself.
 
     Who needs nothing does not log in: where hosts make their own keys nobody releases one.
     """
-    needed = needs(inputs, login["jobs"])
+    needed = needs(inputs, login["jobs"], keys)
     if not needed:
-        return (), []
+        return (), [], []
+    there, absent = [], []
     try:
         with keystores.vault(login["vault"], os.environ) as client:
             rows = preflight.check(client, needed)
+            lacking = [preflight.refusal(row) for row in rows if row.lacks]
+            if "release" in login["jobs"] and not lacking:
+                there, absent = look(client, keys)
     except PkiError as error:
-        return (), [error]
-    return rows, [preflight.refusal(row) for row in rows if row.lacks]
+        return (), [], [error]
+    return rows, there, [*lacking, *absent]
+
+
+def look(client, keys):
+    """Which API keys are there, in which version, and why others are not."""
+    there, absent = [], []
+    for key in keys:
+        try:
+            version = api_keys.newest(client, key)
+        except PkiError as error:
+            absent.append(error)
+            continue
+        text = f"API key {key.name} is there: version {version.number}, of {version.created}"
+        found = {"name": key.name, "path": key.path, "text": text}
+        there.append({**found, "version": version.number, "created": version.created})
+    return there, absent
 
 
 def as_result(login, row):
@@ -174,15 +213,18 @@ def as_result(login, row):
 
 def handler(module):
     inputs = session.load(module.params, judged=False)
-    rows, problems = [], []
+    keys = [api_keys.ApiKey.of(raw) for raw in module.params["api_keys"]]
+    rows, there, problems = [], [], []
     for login in module.params["logins"]:
-        found, errors = ask(inputs, login)
+        found, seen, errors = ask(inputs, login, keys)
         rows += [as_result(login, row) for row in found]
+        there += seen
         problems += [f"{login['name']}: {error}" for error in errors]
     return {
         "changed": False,
         "ready": not problems,
         "rows": rows,
+        "api_keys": there,
         "problems": problems,
         "table": preflight.table(rows),
     }

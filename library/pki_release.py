@@ -169,6 +169,22 @@ options:
     description: One single-use token a release that needs its key; set by the action.
     type: dict
     default: {}
+  void_holds:
+    description:
+      - Entries whose held release is not good any more, and why; the hold is removed. Set by the
+        action.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      entry:
+        description: Name of the certificate's entry.
+        type: str
+        required: true
+      why:
+        description: Why the hold does not count any more.
+        type: str
+        required: true
 """
 
 EXAMPLES = r"""
@@ -204,10 +220,31 @@ releases:
       needs_key: false
       link: {path: /etc/pki/mtls/dip-nonprod/current, target: releases/v1-0123456789abcdef}
       current: releases/v1-0123456789abcdef
+holds:
+  description:
+    - What a person holds on this host with C(playbooks/rollback.yml), by the name of the entry.
+    - The held release is the one listed in RV(releases), as long as it is good.
+  returned: success
+  type: dict
+  sample:
+    dip-nonprod:
+      release: v1-0123456789abcdef
+      by: Ada Admin
+      reason: the DIP refuses the new one
+      since: "2026-11-22T02:10:00Z"
+in_service:
+  description: Where the link of each entry points before the change; empty without a link.
+  returned: success
+  type: dict
+void:
+  description: Holds that do not count any more as their release is not good, and why.
+  returned: success
+  type: list
+  elements: dict
 held:
   description:
-    - Certificates that wait for a deployment window while an older one, which is listed in
-      RV(releases), stays in service on this host.
+    - Certificates that wait, for a deployment window or for the release of a hold, while an older
+      one, which is listed in RV(releases), stays in service on this host.
   returned: success
   type: list
   elements: dict
@@ -246,7 +283,7 @@ trail:
 import os
 
 from ansible.module_utils.pki_ansible import run_module, telling
-from ansible.module_utils.pki_host import files, pull, release, trail, vault_http
+from ansible.module_utils.pki_host import files, hold, pull, release, trail, vault_http
 
 HOST_AUTH = {
     "method": {"type": "str", "choices": ["approle", "cert"], "required": True},
@@ -261,6 +298,7 @@ HOST_VAULT = {
     "timeout": {"type": "int", "default": 30},
     "auth": {"type": "dict", "options": HOST_AUTH},
 }
+VOID = {name: {"type": "str", "required": True} for name in ("entry", "why")}
 SPEC = {
     "release_root": {"type": "path", "required": True},
     "actions": {"type": "list", "elements": "dict", "default": []},
@@ -281,6 +319,7 @@ SPEC = {
     "state": {"type": "str", "choices": ["inspect", "present"], "default": "inspect"},
     "releases": {"type": "list", "elements": "dict", "default": []},
     "wrap_tokens": {"type": "dict", "default": {}, "no_log": True},
+    "void_holds": {"type": "list", "elements": "dict", "default": [], "options": VOID},
 }
 
 
@@ -300,7 +339,18 @@ def present(module, releases, happened):
             states.append(state)
             if state.problems:
                 happened.append(staged(state))
+        for void in module.params["void_holds"]:
+            happened += release_hold(root, void["entry"], void["why"])
         return states
+
+
+def release_hold(root, entry, why):
+    """Take a hold away whose release is not good any more; what happened, for the audit trail."""
+    held = hold.read(root, entry)
+    if held is None:
+        return []
+    hold.remove(root, entry)
+    return [trail.event("hold void", entry, held.version, reason=why)]
 
 
 def staged(state):
@@ -312,9 +362,19 @@ def staged(state):
     return trail.event(what, item.certificate, item.version, digests, reason)
 
 
+def in_service(root, entry):
+    """Where the link of an entry points; empty without one."""
+    return files.link_target(os.path.join(root, entry, "current")) or ""
+
+
 def handler(module):
     root = module.params["release_root"]
     releases = [release.Release.of(raw) for raw in module.params["releases"]]
+    entries = [item.certificate for item in releases]
+    holds, current = (
+        hold.read_all(root, entries),
+        {name: in_service(root, name) for name in entries},
+    )
     with telling() as happened:
         if module.params["state"] == "present" and not module.check_mode:
             states = present(module, releases, happened)
@@ -323,10 +383,13 @@ def handler(module):
     for warning in (warning for state in states for warning in state.warnings):
         module.warn(warning)
     wrong = [f"{s.release.directory(root)}: {p}\n" for s in states for p in s.problems]
+    wrong += [f"{hold.path(root, one['entry'])}\n" for one in module.params["void_holds"]]
     return {
         "changed": bool(wrong),
         "releases": [state.as_result(root) for state in states if state.refused is None],
         "refused": [state.as_refused() for state in states if state.refused is not None],
+        "holds": {name: one.as_json() for name, one in holds.items()},
+        "in_service": current,
         "diff": {"before": "".join(wrong), "after": ""},
         "trail": happened,
     }

@@ -107,9 +107,9 @@ def policies(params, now):
 def kept(rules):
     """Days that logs are kept live and in the archive: the longest that any policy asks for.
 
-    None where no policy says it: then nothing is ever packed or removed.
+    None where no policy says both: then nothing is ever packed or removed.
     """
-    told = [one for one in rules.values() if "log_live_days" in one.parameters]
+    told = [one for one in rules.values() if "log_archive_days" in one.parameters]
     if not told:
         return None
     return (
