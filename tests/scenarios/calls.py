@@ -21,15 +21,17 @@ class Answer:
     body: str
 
 
-def call(client: Any, address: str, peer: str | None = "dip-client", *options: str) -> Answer:
+def call(
+    client: Any, address: str, peer: str | None = "dip-client", *options: str, port: int = PORT
+) -> Answer:
     """An https request of the client host to a gateway, with a peer's certificate or none."""
     command = [
         "curl -sS --max-time 10",
         f"--cacert {ROOT_CA}",
-        f"--resolve {SERVER_NAME}:{PORT}:{address}",
+        f"--resolve {SERVER_NAME}:{port}:{address}",
         *options,
         "-w '\\n%{http_code}'",
-        f"https://{SERVER_NAME}:{PORT}/",
+        f"https://{SERVER_NAME}:{port}/",
     ]
     if peer is not None:
         command.insert(1, f"--cert {PEERS}/{peer}/fullchain.pem --key {PEERS}/{peer}/key.pem")
@@ -42,3 +44,12 @@ def listens(host: Any, address: str, port: int, seconds: int = 3) -> bool:
     """True when a TCP connection from this host is taken."""
     code = f"import socket; socket.create_connection(('{address}', {port}), {seconds})"
     return bool(host.run(f'python3 -c "{code}"').rc == 0)
+
+
+def served_serial(client: Any, address: str, port: int = PORT) -> str:
+    """Serial number of the certificate that a gateway shows, in hexadecimal; empty for none."""
+    done = client.run(
+        f"openssl s_client -connect {address}:{port} -servername {SERVER_NAME}"
+        " </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    )
+    return str(done.stdout.strip().partition("=")[2])

@@ -130,7 +130,7 @@ STAGES = {
         "crl_cache : Put the verified CRL sets on the host", FaultyWorld.publish_new_crls, 0.4
     ),
     "switching the gateway": Stage(
-        "gateway : Bring each gateway of this host to its model, in one transaction each",
+        "gateway : Bring the gateways of this host to their models, in one transaction",
         FaultyWorld.let_one_more_in,
         0.8,
     ),
@@ -323,7 +323,8 @@ def rebooted(faulty: FaultyWorld) -> Cut:
     holds = {"gateway": BEFORE_THE_RELOAD, "gateway-old": BEFORE_THE_PROBE}
     for name, hold in holds.items():
         power.hold(name, hold)
-    run = faulty.start()
+    # Beside each other: both are to be in the middle of it when the power goes.
+    run = faulty.start("-e", "deploy_serial=100%")
     power.cut_when_held(holds, run)
     done = run.done()
     for name in holds:
@@ -383,7 +384,7 @@ def test_the_next_run_completes_what_the_power_cut_interrupted(
         assert "applied.json" in root.listdir()
         assert (
             "transaction.json"
-            not in faulty.scenario.host(name).run(f"ls {root.path}/transaction").stdout
+            not in faulty.scenario.host(name).run("ls /etc/pki/gateway/.transaction").stdout
         )
 
 
