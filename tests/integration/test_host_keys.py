@@ -121,8 +121,9 @@ def test_a_damaged_key_is_named_and_stops_no_other_host(fleet: Fleet) -> None:
 def test_nothing_is_asked_for_in_the_name_of_a_host_that_is_away(fleet: Fleet) -> None:
     shutil.move(fleet.version("gw2"), fleet.base / "kept")
     try:
-        ran = fleet.play("site", code=4, away="gw2")
+        ran = fleet.play("site", code=2, away="gw2")
         assert "wait for gw2: bring the host back and run again" in ran.output
+        assert "gw2: the host does not answer, and was left as it is" in ran.output
         assert not fleet.version("gw2").exists()
     finally:
         shutil.rmtree(fleet.version("gw2"), ignore_errors=True)

@@ -95,12 +95,22 @@ def drop(*names: str) -> Edit:
     return reword(lambda _parents, words: () if words[0] in names else words)
 
 
-def open_map(variable: str) -> Edit:
+def open_map(variable: str, known: str) -> Edit:
     """Whatever a map does not know counts as known: the list it implements is off."""
 
     def change(parents: tuple[tuple[str, ...], ...], words: tuple[str, ...]) -> tuple[str, ...]:
         inside = parents and parents[-1][0] == "map" and parents[-1][2].startswith(variable)
-        return ("default", "1") if inside and words[0] == "default" else words
+        return ("default", known) if inside and words[0] == "default" else words
+
+    return reword(change)
+
+
+def any_subject() -> Edit:
+    """A verified certificate of the allowed issuer is let in, whoever it names."""
+
+    def change(parents: tuple[tuple[str, ...], ...], words: tuple[str, ...]) -> tuple[str, ...]:
+        inside = parents and parents[-1][0] == "map" and parents[-1][2].startswith("$allowed_")
+        return ("~^SUCCESS:1:", "yes") if inside and words[0] != "default" else words
 
     return reword(change)
 
@@ -219,7 +229,7 @@ BREAKAGES = (
     breakage("CRL off", fixed(drop("ssl_crl")), "revoked", "resumed-revoked"),
     breakage(
         "client verification off and allow-list open",
-        fixed(both(put("ssl_verify_client", "off"), open_map("$allowed_"))),
+        fixed(both(put("ssl_verify_client", "off"), open_map("$allowed_", "yes"))),
         *REFUSED,
     ),
     breakage(
@@ -230,7 +240,7 @@ BREAKAGES = (
     breakage(
         # Defence in depth: there is no CRL of an unknown CA, so its clients stay out.
         "unknown CAs let through and allow-list open",
-        fixed(both(put("ssl_verify_client", "optional_no_ca"), open_map("$allowed_"))),
+        fixed(both(put("ssl_verify_client", "optional_no_ca"), open_map("$allowed_", "yes"))),
         "no-certificate",
         "wrong-environment",
     ),
@@ -239,7 +249,7 @@ BREAKAGES = (
         fixed(
             both(
                 put("ssl_verify_client", "optional_no_ca"),
-                open_map("$allowed_"),
+                open_map("$allowed_", "yes"),
                 drop("ssl_crl"),
             )
         ),
@@ -265,17 +275,17 @@ BREAKAGES = (
     ),
     breakage(
         "issuer check off and the sibling's CRL supplied",
-        lambda running: both(open_map("$issuer_"), with_sibling_crl(running)),
+        lambda running: both(open_map("$issuer_", "1"), with_sibling_crl(running)),
         "sibling-ca",
     ),
     breakage(
         # Defence in depth: without its CRL the sibling's client is refused all the same.
         "issuer check off alone",
-        fixed(open_map("$issuer_")),
+        fixed(open_map("$issuer_", "1")),
     ),
     breakage("the sibling's CRL supplied alone", with_sibling_crl),
-    breakage("subject check off", fixed(open_map("$peer_")), "wrong-environment"),
-    breakage("allow-list of peers empty", fixed(narrow_map("$peer_")), *WELCOMED),
+    breakage("subject check off", fixed(any_subject()), "wrong-environment"),
+    breakage("allow-list of peers empty", fixed(narrow_map("$allowed_")), *WELCOMED),
     breakage("resumption on", fixed(resumption()), "resumed-revoked"),
     breakage(
         "refusals not mapped to 403",

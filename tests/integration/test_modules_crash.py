@@ -89,6 +89,10 @@ DEATHS: dict[str, Callable[[], None]] = {
 }
 
 
+#: Where a gateway world's host has what.
+PARTS = {"release_root": "tls", "crl_root": "crl", "gateway_root": "gateway"}
+
+
 # -- running a module as Ansible does, in this process ---------------------------------------
 
 
@@ -158,7 +162,7 @@ def caches(_modules: int) -> list[Any]:
     """The caches of the modules loaded so far, inner functions' included."""
     kind = type(caches)
     found = [one for one in gc.get_objects() if isinstance(one, kind) and one is not caches]
-    return [one for one in found if "pki" in str(one.__module__).split(".")]
+    return [one for one in found if {"pki", "pki_host"} & {*str(one.__module__).split(".")}]
 
 
 def reached(module: ModuleType, arguments: dict[str, Any]) -> list[str]:
@@ -340,6 +344,30 @@ class Arguments:
         given = {"certificate": "dip-nonprod", "directory": str(trail_dir)}
         return {**{name: mine[name] for name in names}, **given, "since": "2020-01-01"}
 
+    def pki_explain(self) -> dict[str, Any]:
+        """Without a plan, as at night: what it says then is told from files alone."""
+        told = self.pki_history()
+        return {**self.inputs(), "certificate": "dip-nonprod", "directory": told["directory"]}
+
+    def pki_host_status(self) -> dict[str, Any]:
+        world = World(self.fresh())
+        (Path(world.release["link"]["path"])).symlink_to(world.release["link"]["target"])
+        (Path(world.crl_set["link"]["path"])).symlink_to(world.crl_set["link"]["target"])
+        roots = {name: f"{world.base}/{part}" for name, part in PARTS.items()}
+        gateway = Path(roots["gateway_root"]) / "dip"
+        gateway.mkdir(parents=True)
+        (gateway / "applied.json").write_text("{}")
+        return roots
+
+    def pki_rollback(self) -> dict[str, Any]:
+        """The host's half, which holds a release that is there."""
+        world = World(self.fresh())
+        release = world.release["link"]["target"].removeprefix("releases/")
+        since = "2026-11-22T02:10:00Z"
+        hold = {"release": release, "by": "Ada Admin", "reason": "a test", "since": since}
+        root = str(world.base / "tls")
+        return {"release_root": root, "certificate": "dip-nonprod", "hold": hold, "state": "held"}
+
     def pki_audit_log(self) -> dict[str, Any]:
         return {"paths": [str(self.openbao.audit_log)]}
 
@@ -372,6 +400,31 @@ class Arguments:
                     "id": f"v1-{digest[:16]}",
                     "key_path": path,
                     "files": dict.fromkeys(names, pem),
+                }
+            ],
+            "host_vault": {
+                "address": self.openbao.address,
+                "ca_pem": self.openbao.ca_cert.read_text(),
+            },
+            "wrap_tokens": {path: CANARY},
+        }
+
+    def pki_api_key(self) -> dict[str, Any]:
+        """With a token that nobody made: it is refused, and the module goes on to its end."""
+        path, created = f"{KV_MOUNT}/data/api-keys/crash", "2026-11-01T09:00:00Z"
+        written = f"{path}\n1\n{created}"
+        return {
+            "release_root": str(self.fresh()),
+            "state": "present",
+            "releases": [
+                {
+                    "name": "crash",
+                    "header": "X-API-KEY",
+                    "products": ["nginx"],
+                    "path": path,
+                    "version": 1,
+                    "created": created,
+                    "id": f"v1-{_sha256(written)[:16]}",
                 }
             ],
             "host_vault": {
@@ -489,7 +542,9 @@ class Arguments:
         }
 
     def pki_gateway(self) -> dict[str, Any]:
-        return {**self.world.arguments(), "_ansible_check_mode": True}
+        arguments = self.world.arguments()
+        keep = arguments.pop("keep_releases")
+        return {"gateways": [arguments], "keep_releases": keep, "_ansible_check_mode": True}
 
     def pki_gateway_info(self) -> dict[str, Any]:
         return {"programs": {"nginx": program()}}

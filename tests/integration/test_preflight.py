@@ -217,6 +217,38 @@ def test_where_nobody_releases_keys_no_release_login_is_needed(office: Office) -
     assert {row[0] for row in table(office.desk.play("preflight").output)} == {"pipeline"}
 
 
+def test_an_api_key_is_there_or_it_is_said_what_to_do(office: Office, openbao: OpenBao) -> None:
+    there, absent, value = (f"dip-{secrets.token_hex(8)}" for _ in range(3))
+    with openbao.client("operator") as operator:
+        operator.write(f"{KV_MOUNT}/data/api-keys/{there}", {"data": {"key": value}})
+    listener = {
+        "certificate": office.desk.name,
+        "trust": "dip-nonprod",
+        "upstream": {"host": "api.dip.example", "address": "192.0.2.1", "port": 443},
+    }
+    egress = [
+        {
+            **listener,
+            "name": f"api-{number}",
+            "listen": f"127.0.0.1:{18080 + number}",
+            "dip_id": f"100{number}",
+            "api_key": name,
+        }
+        for number, name in enumerate((there, absent))
+    ]
+    gateway = {"name": "dip", "product": "nginx", "hosts": "gateways", "egress": egress}
+    office.logins(gateways=[gateway])
+    ran = office.desk.play("preflight", code=2)
+    told = flat(ran.output)
+    assert f"API key {there} is there: version 1, of 20" in told
+    assert f"release: the API key {absent} is not in Vault" in told
+    assert "docs/api_keys.md" in told
+    assert ["release", "release", f"{KV_MOUNT}/data/api-keys/+", "read", "read", "yes"] in table(
+        ran.output
+    )
+    assert value not in ran.output
+
+
 # -- before the first key ----------------------------------------------------------------------
 
 

@@ -142,12 +142,22 @@ def put(name: str, *arguments: str) -> Change:
     return lambda _parents, words: (name, *arguments) if words[0] == name else words
 
 
-def opened(variable: str) -> Change:
-    """Whatever a map does not know counts as known."""
+def opened() -> Change:
+    """Whoever the allow-list does not know is let in, too."""
 
     def change(parents: tuple[tuple[str, ...], ...], words: tuple[str, ...]) -> tuple[str, ...]:
-        inside = parents and parents[-1][0] == "map" and parents[-1][2].startswith(variable)
-        return ("default", "1") if inside and words[0] == "default" else words
+        inside = parents and parents[-1][0] == "map" and parents[-1][2].startswith("$allowed_")
+        return ("default", "yes") if inside and words[0] == "default" else words
+
+    return change
+
+
+def any_subject() -> Change:
+    """Whoever has a right certificate of the allowed issuer is let in."""
+
+    def change(parents: tuple[tuple[str, ...], ...], words: tuple[str, ...]) -> tuple[str, ...]:
+        inside = parents and parents[-1][0] == "map" and parents[-1][2].startswith("$allowed_")
+        return ("~^SUCCESS:1:", "yes") if inside and words[0] != "default" else words
 
     return change
 
@@ -304,7 +314,7 @@ BREAKAGES = (
     Breakage(
         3,
         "everybody with a right certificate is a peer",
-        config(opened("$peer_")),
+        config(any_subject()),
         (
             ("endpoint", WEBHOOK, "DIP-12.3-CLIENT-SUBJECT"),
             ("gateway", GATEWAY, "DIP-12.3-CLIENT-SUBJECT"),
@@ -319,7 +329,7 @@ BREAKAGES = (
     Breakage(
         5,
         "nobody is asked for a certificate",
-        config(put("ssl_verify_client", "off"), opened("$allowed_")),
+        config(put("ssl_verify_client", "off"), opened()),
         (
             ("endpoint", WEBHOOK, "DIP-2.3-MTLS"),
             ("endpoint", WEBHOOK, "DIP-4.2-CHANNEL"),

@@ -28,7 +28,11 @@ SPLIT = (
 ADDED = ("DIP-4.3.1-LIMITS", "DIP-6.2-ACTIVATION", "DIP-8.6-TOOLS", "DIP-10.1-STORM")
 #: What the documents take for granted of a key or a reply, under the clause it serves.
 OURS = (
+    "DIP-2.3-LOG-FIELDS",
     "DIP-3.4.2-COMMITMENT",
+    "DIP-3.5.1-GENERATION",
+    "DIP-3.6.1-IDENTITY",
+    "DIP-4.2-COMPRESSION",
     "DIP-4.1.2-ONE-PER-DCP",
     "DIP-4.1.2-PROVIDER",
     "DIP-4.1.2-PROVIDER-NAMED",

@@ -200,6 +200,7 @@ def authority(
     eku: Sequence[x509.ObjectIdentifier] = (),
     key_name: str = "",
     serial: int | None = None,
+    cdp: str | None = None,
 ) -> Authority:
     private = key(key_name or cn)
     signer = issuer.private if issuer else private
@@ -216,6 +217,8 @@ def authority(
     builder = _identifiers(builder, private.public_key(), signer)
     if eku:
         builder = builder.add_extension(x509.ExtendedKeyUsage(eku), False)
+    if cdp:
+        builder = builder.add_extension(x509.CRLDistributionPoints([point(cdp)]), False)
     return Authority(builder.sign(signer, hashes.SHA256()), private)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,6 +115,27 @@ def test_what_cannot_run_here_hides_no_failure(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_a_program_says_itself_whether_it_can_work_here(code: str, expected: object) -> None:
     assert CHECK.usable(sys.executable, "-c", code) == expected
+
+
+# --- what this machine can run in part -------------------------------------------------
+
+
+def test_what_ran_in_part_passes_and_the_rest_is_said_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks(monkeypatch, engines=(lambda: CHECK.Partly(True, {"diesel": "install diesel"}),))
+    assert CHECK.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "passed  engines " in printed
+    assert "\n  not run: engines: diesel - install diesel\n" in printed
+
+
+def test_what_ran_in_part_and_failed_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks(monkeypatch, engines=(lambda: CHECK.Partly(False, {}),))
+    assert CHECK.main([]) == 1
+    assert "FAILED  engines " in capsys.readouterr().out
 
 
 # --- the scenarios' report -------------------------------------------------------------
@@ -237,6 +259,101 @@ def test_a_doctor_that_is_broken_itself_is_a_failure(
     machine = Machine(monkeypatch, tmp_path, doctor=False)
     assert CHECK.scenarios() is False
     assert machine.ran == 0
+
+
+# --- gateway products -------------------------------------------------------------------
+
+PRODUCTS = {"oak": "", "oak-debian": "", "elm": ""}
+OF_OAK = CASE.format("test_x", "test_serves[oak]", "")
+OF_OAKS = (OF_OAK, CASE.format("test_x", "test_serves[oak-debian]", ""))
+OF_ELM = CASE.format("test_x", "test_refuses[revoked-elm-1.3]", "")
+
+
+@pytest.mark.parametrize(
+    ("cases", "silent"),
+    [
+        ((*OF_OAKS, OF_ELM), []),
+        ((OF_OAK, OF_ELM), ["oak-debian"]),
+        ((OF_OAKS[1], OF_ELM), ["oak"]),
+        (OF_OAKS, ["elm"]),
+        ((*OF_OAKS, OF_ELM, CASE.format("test_x", "test_a[elm]", "<skipped/>")), ["elm"]),
+        ((*OF_OAKS, CASE.format("test_x", "test_a[elmwood]", "")), ["elm"]),
+        ((), list(PRODUCTS)),
+    ],
+)
+def test_a_product_was_tested_if_all_tests_with_its_name_passed(
+    cases: tuple[str, ...], silent: list[str]
+) -> None:
+    assert CHECK.untested(report(*cases), PRODUCTS) == silent
+
+
+class Workshop:
+    """A machine with some gateway products, and tests whose report is chosen."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path, products: str) -> None:
+        self.ran = 0
+        self.cases: tuple[str, ...] = (*OF_OAKS, OF_ELM)
+        self.report = root / "gateways.xml"
+        doctor = root / "tests/gateways/doctor.py"
+        doctor.parent.mkdir(parents=True)
+        doctor.write_text(products)
+        monkeypatch.setattr(CHECK, "ROOT", root)
+        monkeypatch.setattr(CHECK, "GATEWAYS_REPORT", self.report)
+        monkeypatch.setattr(CHECK, "pytest", self.pytest)
+        monkeypatch.delenv("CI", raising=False)
+
+    def pytest(self, *words: str) -> bool:
+        self.ran += 1
+        self.report.write_text(report(*self.cases))
+        return True
+
+
+WHOLE = f"import json; print(json.dumps({PRODUCTS!r}))"
+LACKS_ELM = f"import json; print(json.dumps({PRODUCTS!r} | {{'elm': 'install elm'}}))"
+
+
+def test_all_products_are_tested_where_all_are_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Workshop(monkeypatch, tmp_path, WHOLE)
+    assert CHECK.gateways() == CHECK.Partly(True, {})
+
+
+def test_a_product_that_is_there_and_was_not_tested_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop = Workshop(monkeypatch, tmp_path, WHOLE)
+    workshop.cases = OF_OAKS
+    assert CHECK.gateways() == CHECK.Partly(False, {})
+    assert "no passed test of elm" in capsys.readouterr().out
+
+
+def test_without_one_product_the_others_are_tested_and_in_a_pipeline_that_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop = Workshop(monkeypatch, tmp_path, LACKS_ELM)
+    workshop.cases = OF_OAKS
+    assert CHECK.gateways() == CHECK.Partly(True, {"elm": "install elm"})
+    monkeypatch.setenv("CI", "true")
+    assert CHECK.gateways() is False
+    assert "elm must be tested in a pipeline: install elm" in capsys.readouterr().out
+    assert workshop.ran == 1
+
+
+def test_when_nobody_can_say_which_products_there_are_nothing_passes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    workshop = Workshop(monkeypatch, tmp_path, "raise SystemExit(1)")
+    assert CHECK.gateways() is False
+    assert workshop.ran == 0
+
+
+def test_the_products_of_this_project_say_whether_they_are_there() -> None:
+    doctor = REPOSITORY / "tests/gateways/doctor.py"
+    done = subprocess.run([sys.executable, doctor], capture_output=True, text=True, check=True)
+    products = json.loads(done.stdout)
+    assert {"nginx", "nginx-debian", "haproxy"} <= set(products)
+    assert products["nginx"] == ""
 
 
 def test_a_program_passes_only_with_exit_code_0() -> None:

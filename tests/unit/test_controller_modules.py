@@ -78,6 +78,8 @@ def world(tmp_path: Path, server: Web) -> World:
 
 def run(program: Any, module: Module, **params: Any) -> dict[str, Any]:
     module.params.update(params)
+    for name, option in program.SPEC.items() if hasattr(program, "SPEC") else ():
+        module.params.setdefault(name, option.get("default"))
     result: dict[str, Any] = program.handler(module)
     assert json.loads(json.dumps(result)) == result
     return result

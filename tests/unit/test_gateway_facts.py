@@ -19,6 +19,7 @@ from pki.documents import Collected, Validators
 from pki.errors import PkiError
 from pki.facts import gateways, products
 from pki.facts.scene import Scene
+from pki.gateway import products as rendering
 from pki.policy import Outcome, Place
 from pki.session import Inputs
 from pki_host import gateway_facts
@@ -83,9 +84,11 @@ def host(entry: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
     return {"groups": ["gateways"], "roots": roots, "gateways": [entry] if entry else [], **more}
 
 
-def collected(sources: gateway.Sources, entry: dict[str, Any]) -> dict[str, Any]:
+def collected(
+    sources: gateway.Sources, entry: dict[str, Any], entries: Any = (ENTRY,)
+) -> dict[str, Any]:
     """The facts of the one gateway of the one host."""
-    (document,) = gateways.collect(scene_of(sources, {"gw1": host(entry)})).documents
+    (document,) = gateways.collect(scene_of(sources, {"gw1": host(entry)}, entries)).documents
     return dict(document.facts)
 
 
@@ -147,7 +150,7 @@ def test_what_is_rendered_reads_back_as_the_model(
             assert route["body_bytes"] == limits["body_bytes"]
     assert found["webhook"]["names"] == ["gw.example"]
     assert found["webhook"]["routes"][0]["peers"] == ["CN=peer.example"]
-    assert found["webhook"]["routes"][0]["issuers"] == built["ingress"][0]["issuers"]
+    assert found["webhook"]["routes"][0]["issuers"] == built["ingress"][0]["allowed"]["issuers"]
     assert found["webhook"]["refused_with"] == [limits["refused_with"]]
     assert found["api"]["names"] == ["api.example"]
     assert found["api"]["pooled_connections"] == limits["pooled_connections"]
@@ -156,7 +159,8 @@ def test_what_is_rendered_reads_back_as_the_model(
 
 
 def test_what_is_rendered_here_is_what_the_role_renders(model: dict[str, Any]) -> None:
-    assert products._rendered(model, adapter("nginx")) == gw.render(model)
+    (configuration,) = rendering.rendered(model)
+    assert configuration == {"path": "nginx.conf", "content": gw.render(model)}
 
 
 @pytest.mark.parametrize("lacks", [["keepalive_time"], ["ssl_conf_command", "keepalive_time"]])
@@ -351,26 +355,43 @@ BREAKAGES = {
         "2.3-APIKEY-INGEST",
     ),
     "any issuer": (
-        '"$ssl_client_verify:$issuer_1:$peer_1"',
-        '"$ssl_client_verify:$peer_1:$peer_1"',
+        "map $ssl_client_i_dn $issuer_1 {\n        default 0",
+        "map $ssl_client_i_dn $issuer_1 {\n        default 1",
         "12.3-ISSUER",
     ),
-    "any peer": (
-        "map $ssl_client_s_dn $peer_1 {\n        default 0",
-        "map $ssl_client_s_dn $peer_1 {\n        default 1",
-        "12.3-CLIENT-SUBJECT",
-    ),
+    "any peer": ("        default no;", "        default yes;", "12.3-CLIENT-SUBJECT"),
     "a pattern for peers": (
-        '        "~^(?:',
-        '        "~." 1;\n        "~^(?:',
+        "        default no;",
+        '        default no;\n        "~^SUCCESS:1:." yes;',
         "12.3-CLIENT-SUBJECT",
     ),
-    "no guard at all": ("if ($allowed_1 = 0)", "if ($allowed_1 = 2)", "12.3-CLIENT-SUBJECT"),
+    "no guard at all": ("if ($allowed_1 != yes)", "if ($allowed_1 = 2)", "12.3-CLIENT-SUBJECT"),
+    "names of a certificate that nobody verified": (
+        '"$ssl_client_verify:',
+        '"SUCCESS:',
+        "12.3-CLIENT-SUBJECT",
+    ),
     "an unguarded path": (
         "        location @denied {",
         "        location /status { proxy_pass http://ingress_1; }\n        location @denied {",
         "12.3-CLIENT-SUBJECT",
     ),
+    "a header that a caller sets": (
+        "proxy_set_header X-Client-DN $ssl_client_s_dn",
+        "proxy_set_header X-Client-DN $http_x_client_dn",
+        "3.6.1-IDENTITY",
+    ),
+    "a log without the verdict": ('"verify":"$ssl_client_verify",', "", "2.3-LOG-FIELDS"),
+    "a log with what may be secret": ("$request_method $uri", "$request", "2.3-LOG-FIELDS"),
+    "answers that are compressed": ("gzip off", "gzip on", "4.2-COMPRESSION"),
+    "large headers": (
+        "large_client_header_buffers 1 ",
+        "large_client_header_buffers 4 ",
+        "4.3.1-LIMITS",
+    ),
+    "many requests": ("rate=200r/s", "rate=2000r/s", "4.3.1-LIMITS"),
+    "many requests at once": ("burst=400", "burst=401", "4.3.1-LIMITS"),
+    "many connections": ("limit_conn ingress_1_connections", "#", "4.3.1-LIMITS"),
     "another name": ('server_name "gw.example"', 'server_name "other.example"', "12.3-NAME"),
     "another name of the far end": (
         'proxy_ssl_name "api.example"',

@@ -29,8 +29,12 @@ def test_a_model_is_plain_json_and_holds_what_a_template_needs(sources: gateway.
     assert ingress["fullchain"] == "/etc/pki/mtls/dip/current/fullchain.pem"
     assert ingress["crl_file"] == "/var/lib/pki-crl/nonprod/current/crl.pem"
     assert ingress["ca_file"] == "/etc/pki/gateway/gw/trust/nonprod.pem"
-    assert ingress["issuers"] == [names.rfc2253(ISSUING.certificate.subject)]
-    assert ingress["issuers"] == ["CN=Issuing CA\\, 1"]
+    assert names.rfc2253(ISSUING.certificate.subject) == "CN=Issuing CA\\, 1"
+    assert ingress["allowed"] == {
+        "subjects": [{"kind": "cn", "value": "peer.example"}],
+        "issuers": ["CN=Issuing CA\\, 1"],
+        "pairs": [[1, 1]],
+    }
     assert (egress["address"], egress["port"], egress["authority"]) == ("::1", 9443, "[::1]:9443")
     assert egress["upstream_authority"] == "192.0.2.1:443"
     assert model["trust_files"]["trust/nonprod.pem"] == (ROOT.pem + ISSUING.pem).decode()
@@ -52,6 +56,7 @@ def test_every_limit_of_a_gateway_is_the_policys(sources: gateway.Sources) -> No
     policy = sources.policies["mhhs-dip"]
     assert model["limits"] == {
         "body_bytes": policy.number("gateway_body_bytes"),
+        "header_bytes": policy.number("gateway_header_bytes"),
         "connection_seconds": policy.number("gateway_connection_seconds"),
         "idle_seconds": policy.number("gateway_idle_seconds"),
         "drain_seconds": policy.number("gateway_drain_seconds"),
@@ -159,10 +164,27 @@ def test_a_gateway_with_release_and_crls_is_ready(sources: gateway.Sources) -> N
     ready = gateway.deployment(model, [RELEASE], [CRLS])
     assert ready["waits_for"] == []
     assert ready["links"] == [RELEASE["link"], CRLS["link"]]
-    assert [(p["kind"], p["port"], p["certificate_sha256"]) for p in ready["probes"]] == [
-        ("ingress", 8443, "ab" * 32),
-        ("egress", 9443, "ab" * 32),
-    ]
+    ingress, egress = ready["probes"]
+    assert ingress == {
+        "name": "webhook",
+        "kind": "ingress",
+        "address": "0.0.0.0",
+        "port": 8443,
+        "server_name": "gw.example",
+        "certificate_sha256": "ab" * 32,
+        "own": {
+            "fullchain": "/etc/pki/mtls/dip/current/fullchain.pem",
+            "key": "/etc/pki/mtls/dip/current/key.pem",
+            "issuers": ["CN=Issuing CA\\, 1"],
+        },
+    }
+    assert egress == {
+        "name": "api",
+        "kind": "egress",
+        "address": "::1",
+        "port": 9443,
+        "path": "/",
+    }
 
 
 def test_a_gateway_waits_for_what_is_not_on_its_host(sources: gateway.Sources) -> None:

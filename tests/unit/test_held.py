@@ -54,6 +54,35 @@ def test_choice(name: str) -> None:
     assert bool(found.early) == bool(early)
 
 
+HOLD = {"release": bundle(2)["id"], "by": "Ada", "reason": "no", "since": "2026-11-22T02:10:00Z"}
+WORD = "rolled back by Ada on 2026-11-22T02:10:00Z and not released: no"
+
+
+@pytest.mark.parametrize("action", [{}, HELD, EARLY], ids=["open", "window", "early"])
+@pytest.mark.parametrize("current", ["", target(3), target(2), target(1)])
+def test_what_a_person_holds_stays_whatever_window_is_open_and_whatever_is_in_service(
+    action: dict[str, Any], current: str
+) -> None:
+    found = held.choose({"certificate": NAME, **action}, bundle(3), OLDER, current, {}, HOLD)
+    assert (found.bundle["version"], found.waits, found.early, found.void) == (2, WORD, "", "")
+    assert found.as_held()["text"] == f"{NAME} v3 waits: {WORD}; v2 stays in service"
+
+
+def test_a_hold_on_the_newest_waits_for_nothing() -> None:
+    hold = {**HOLD, "release": bundle(3)["id"]}
+    found = held.choose({"certificate": NAME}, bundle(3), OLDER, target(2), {}, hold)
+    assert (found.bundle["version"], found.waits, found.void) == (3, "", "")
+
+
+def test_a_hold_on_what_is_not_good_any_more_is_void_and_the_newest_comes() -> None:
+    found = held.choose({"certificate": NAME}, bundle(3), OLDER[:1], target(2), REFUSED, HOLD)
+    assert (found.bundle["version"], found.waits) == (3, "")
+    assert found.void == f"v2 was held ({WORD}), but is not good any more: {REFUSED[2]}"
+    assert "THE HOLD IS VOID, v3 goes into service" in found.as_void()["text"]
+    nobody = held.choose({"certificate": NAME}, bundle(3), OLDER[:1], target(2), {}, HOLD)
+    assert "none of the accepted ones" in nobody.void
+
+
 actions = st.sampled_from([{}, HELD, EARLY, {"held_why": WHY, "held_until": None}])
 links = st.sampled_from(["", *map(target, (1, 2, 3, 9)), "elsewhere"])
 

@@ -123,7 +123,7 @@ def test_an_old_build_gets_no_directive_it_does_not_know_and_the_same_limits() -
     assert "keepalive_timeout 45s;\n    keepalive_requests 40;" in old
     tls = gw.render(MODEL, "openssl.cnf.j2")
     assert "\nCiphersuites = TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384\n" in tls
-    assert tls.endswith("\nGroups = X25519:prime256v1\n")
+    assert tls.endswith("\nGroups = X25519:prime256v1\nNumTickets = 0\n")
 
 
 def test_workers_get_a_user_of_their_own_only_where_the_master_is_root() -> None:

@@ -138,10 +138,11 @@ def test_the_program_itself_reads_the_first_word_as_the_reader_does(place: Path,
 # -- meaning -----------------------------------------------------------------------------
 
 
-def listener(*directives: str) -> dict[str, Any]:
+def listener(*directives: str, at: int = 0) -> dict[str, Any]:
     text = FRAME.format(" ".join(directives))
-    (found,) = adapter("nginx").read({"nginx.conf": text})["listeners"]
-    return dict(found)
+    found = adapter("nginx").read({"nginx.conf": text})["listeners"]
+    assert len(found) == at + 1
+    return dict(found[at])
 
 
 @pytest.mark.parametrize(
@@ -190,8 +191,8 @@ def test_a_tls_directive_and_its_absence_mean(directive: str, field: str, value:
         ("ssl_verify_client on; error_page 495 496 497 = /x;", [0]),
         ("ssl_verify_client on; error_page 495 496 497 /x;", [400]),
         ("", []),
-        ("location /a { if ($x = 0) { return 401; } }", [401]),
-        ("location /a { if ($x = 0) { return 403; } error_page 403 =200 /x; }", [200]),
+        ("location /a { if ($x != yes) { return 401; } }", [401]),
+        ("location /a { if ($x != yes) { return 403; } error_page 403 =200 /x; }", [200]),
     ],
 )
 def test_a_refused_caller_is_told(directives: str, statuses: list[int]) -> None:
@@ -236,6 +237,7 @@ def test_each_listen_of_a_server_is_a_listener_and_one_without_is_port_80() -> N
         ("include more.conf;", "include more.conf (line 1, in server)"),
         ("ssl_protocols TLSv1.3; ssl_protocols TLSv1;", "ssl_protocols TLSv1 a second time (li"),
         ("ssl_conf_command MinProtocol TLSv1;", "ssl_conf_command MinProtocol TLSv1 (line 1, in"),
+        ("ssl_conf_command NumTickets 2;", "ssl_conf_command NumTickets 2 (line 1, in"),
         ("ssl_conf_command Ciphersuites A; ssl_conf_command Ciphersuites B;", "B a second time"),
         ("ssl_protocols;", "ssl_protocols in an unknown form"),
         ("ssl_protocols TLSv1.3 { }", "ssl_protocols TLSv1.3 in an unknown form"),
@@ -243,7 +245,14 @@ def test_each_listen_of_a_server_is_a_listener_and_one_without_is_port_80() -> N
         ("location / { set $allowed 1; }", "set … (line 1, in location)"),
         ("if ($x) { return 200; }", "if … (line 1, in server)"),
         ("location / { if ($x) { proxy_pass http://a; } }", "if … (line 1, in location)"),
-        ("location / { if ($x = 0) { return 200; } }", "if … (line 1, in location)"),
+        ("location / { if ($x != yes) { return 200; } }", "if … (line 1, in location)"),
+        ("location / { if ($x = 0) { return 403; } }", "if … (line 1, in location)"),
+        ("location / { include /etc/x/headers.conf; }", "include /etc/x/headers.conf (line 1"),
+        ("location / { include /etc/*/api-key.conf; }", "include /etc/*/api-key.conf (line 1"),
+        ("include /etc/x/api-key.conf;", "include /etc/x/api-key.conf (line 1, in server)"),
+        ("proxy_next_upstream error non_idempotent;", "proxy_next_upstream … (line 1"),
+        ("limit_req_status 503;", "limit_req_status … (line 1, in server)"),
+        ("limit_req_dry_run on;", "limit_req_dry_run … (line 1, in server)"),
         ("listen 5 quic;", "listen 5 quic"),
         ("} map $a $b { include x; } server {", "map $a $b"),
         ("} map $a $b { } map $a $b { } server {", "map $a $b"),
@@ -285,15 +294,31 @@ def test_what_somebody_wrote_by_hand_may_be_a_secret_and_is_not_told(directives:
 
 # -- who is let in -------------------------------------------------------------------------
 
-MAPS = """
-map $ssl_client_i_dn $issuer { default 0; "%s" 1; }
-map $ssl_client_s_dn $peer { default 0; "%s" 1; "%s" 1; }
-map "$ssl_client_verify:$issuer:$peer" $allowed { default 0; "SUCCESS:1:1" 1; }
-""" % tuple(  # noqa: UP031
-    text.replace("\\", "\\\\").replace('"', '\\"')
-    for text in (nginx.exact("CN=ca,O=x"), nginx.peer("a.example"), nginx.peer("b.example"))
+
+def quoted(text: str) -> str:
+    return nginx.quote(text)
+
+
+ISSUERS = (
+    f"map $ssl_client_i_dn $issuer {{ default 0; {quoted(nginx.exact('CN=ca,O=x'))} 1;"
+    f" {quoted(nginx.exact('CN=ca2,O=x'))} 2; }}"
 )
-GUARD = "if ($allowed = 0) { return 403; }"
+
+
+def pair(issuer: int, subject: str) -> str:
+    return f"{quoted(f'~^SUCCESS:{issuer}:{subject}')} yes; "
+
+
+def allowed(*pairs: str) -> str:
+    source = '"$ssl_client_verify:$issuer:$ssl_client_s_dn"'
+    return f"{ISSUERS} map {source} $allowed {{ default no; {''.join(pairs)}}}"
+
+
+MAPS = allowed(
+    *(pair(number, nginx.cn(name)) for name in ("a.example", "b.example") for number in (1, 2))
+)
+BOTH = ["CN=ca,O=x", "CN=ca2,O=x"]
+GUARD = "if ($allowed != yes) { return 403; }"
 PASS = "proxy_pass http://127.0.0.1:1;"
 
 
@@ -305,7 +330,27 @@ def routes(maps: str, location: str) -> list[tuple[str, list[str], list[str]]]:
 
 def test_a_guard_over_maps_is_read_as_names() -> None:
     assert routes(MAPS, f"location / {{ {GUARD} {PASS} }}") == [
-        ("/", ["CN=a.example", "CN=b.example"], ["CN=ca,O=x"])
+        ("/", ["CN=a.example", "CN=b.example"], BOTH)
+    ]
+
+
+def test_a_subject_that_is_let_in_from_some_issuers_only_is_read_once_for_each() -> None:
+    maps = allowed(
+        pair(1, nginx.cn("a.example")),
+        pair(2, nginx.subject("CN=b,O=x\\, y")),
+        pair(1, nginx.cn("c.example")),
+        pair(2, nginx.cn("c.example")),
+    )
+    assert routes(maps, f"location / {{ {GUARD} {PASS} }}") == [
+        (
+            "/",
+            [
+                "CN=a.example from CN=ca,O=x",
+                "subject CN=b,O=x\\, y from CN=ca2,O=x",
+                "CN=c.example",
+            ],
+            BOTH,
+        )
     ]
 
 
@@ -314,16 +359,27 @@ OPEN = {
     "no guard": (MAPS, PASS),
     "a guard after the answer": (MAPS, f"return 200; {GUARD}"),
     "a guard that something can jump over": (MAPS, f"break; {GUARD} {PASS}"),
-    "another condition": (MAPS, f"if ($allowed != 1) {{ return 403; }} {PASS}"),
-    "a condition that answers": (MAPS, f"if ($allowed = 0) {{ return 200; }} {PASS}"),
+    "another condition": (MAPS, f"if ($allowed = no) {{ return 403; }} {PASS}"),
+    "a condition that answers": (MAPS, f"if ($allowed != yes) {{ return 200; }} {PASS}"),
     "a guard on a variable nobody sets": (MAPS.replace("$allowed", "$other"), GUARD + PASS),
-    "a map that lets in by default": (
-        MAPS.replace('$allowed { default 0; "SUCCESS', '$allowed { default 1; "SUCCESS'),
+    "a map that lets in by default": (MAPS.replace("default no", "default yes"), GUARD + PASS),
+    "a certificate that was not verified": (MAPS.replace("SUCCESS", "NONE"), GUARD + PASS),
+    "an expression for the verdict": (MAPS.replace("SUCCESS:1", "S.*:1"), GUARD + PASS),
+    "an expression without case": (MAPS.replace("~^SUCCESS:2", "~*^SUCCESS:2"), GUARD + PASS),
+    "a verdict that is not asked for": (
+        MAPS.replace("$ssl_client_verify:", "SUCCESS:"),
         GUARD + PASS,
     ),
-    "a map without a default": (MAPS.replace("$allowed { default 0;", "$allowed {"), GUARD + PASS),
-    "a certificate that was not verified": (MAPS.replace("SUCCESS:1", "NONE:1"), GUARD + PASS),
-    "an expression for the verdict": (MAPS.replace("SUCCESS:1", "~SUCCESS:1"), GUARD + PASS),
+    "an issuer that is not asked for": (MAPS.replace(":$issuer:", ":1:"), GUARD + PASS),
+    "issuers by something else": (
+        MAPS.replace("$ssl_client_i_dn", "$ssl_client_s_dn"),
+        GUARD + PASS,
+    ),
+    "another subject": (MAPS.replace(":$ssl_client_s_dn", ":$http_x_dn"), GUARD + PASS),
+    "everybody beside the peers": (
+        MAPS.replace("default no;", "default no; ~. yes;"),
+        GUARD + PASS,
+    ),
 }
 
 
@@ -336,24 +392,36 @@ def test_anybody_is_let_in_by(case: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "peers", "issuers"),
     [
-        ("$peer { default 0;", "$peer { default 1;", ["any"], ["CN=ca,O=x"]),
-        ("$issuer { default 0;", "$issuer { default 1;", None, ["any"]),
-        ("SUCCESS:1:1", "SUCCESS:1:0", ["any"], ["CN=ca,O=x"]),
-        ("$peer { default 0;", '$peer { default 0; "~." 1;', ["pattern ~.", "CN=a.example"], None),
-        ("$peer { default 0;", "$peer { default 0; CN=a.example 1;", ["pattern CN=a."], None),
-        ("$issuer:$peer", "$issuer:$ssl_client_s_dn", ["any"], ["CN=ca,O=x"]),
+        ("default no;", 'default no; "~^SUCCESS:1:." yes;', "pattern . from CN=ca,O=x", BOTH[0]),
+        ("default no;", 'default no; "~^SUCCESS:1:" yes;', "pattern  from CN=ca,O=x", BOTH[0]),
+        ("default no;", 'default no; "~^SUCCESS:0:." yes;', "any", "any"),
+        ("$issuer { default 0;", "$issuer { default 1;", "CN=a.example", "any"),
+        ("$issuer { default 0;", '$issuer { default 0; "~." 1;', "CN=a.example", "pattern ~."),
+        ("$issuer { default 0;", "$issuer { default 0; CN=ca3 1;", "CN=a.", "pattern CN=ca3"),
     ],
 )
-def test_a_wider_map_is_read_as_wider(
-    old: str, new: str, peers: list[str] | None, issuers: list[str] | None
-) -> None:
+def test_a_wider_map_is_read_as_wider(old: str, new: str, peers: str, issuers: str) -> None:
     assert old in MAPS
     ((_, found_peers, found_issuers),) = routes(
         MAPS.replace(old, new), f"location / {{ {GUARD} {PASS} }}"
     )
-    for wanted, found in ((peers, found_peers), (issuers, found_issuers)):
-        for index, name in enumerate(wanted or ()):
-            assert found[index].startswith(name)
+    assert [one for one in found_peers if one.startswith(peers)]
+    assert [one for one in found_issuers if one.startswith(issuers)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        # No value at all is not the one that lets in, nor is any other.
+        ("default no;", ""),
+        ("default no;", "default 1;"),
+        ("default no;", "default no; x no;"),
+        ("default no;", 'default no; "~^SUCCESS:9:." yes;'),
+    ],
+)
+def test_a_map_is_as_narrow_as_nginx_takes_it(old: str, new: str) -> None:
+    ((_, peers, issuers),) = routes(MAPS.replace(old, new), f"location / {{ {GUARD} {PASS} }}")
+    assert (peers, issuers) == (["CN=a.example", "CN=b.example"], BOTH)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +557,9 @@ def test_a_directive_of_an_outer_block_holds_inside_until_it_is_said_again() -> 
 
 def test_what_only_the_library_is_told_counts_where_the_library_reads_it() -> None:
     text = "http { server { listen 1 ssl; } }"
-    library = "openssl_conf = gateway\n[tls]\nCiphersuites = A:B\nMinProtocol = TLSv1\n"
+    library = (
+        "openssl_conf = gateway\n[tls]\nCiphersuites = A:B\nMinProtocol = TLSv1\nNumTickets = 0\n"
+    )
     files = {"nginx.conf": text, "openssl.cnf": library}
     old = nginx.Adapter(frozenset({"ssl_conf_command"})).read(files)
     assert old["listeners"][0]["tls"]["ciphersuites"] == ["A", "B"]
@@ -511,7 +581,8 @@ PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_s
 
 @given(PRINTABLE)
 def test_a_name_that_was_written_is_read_again(name: str) -> None:
-    assert names.peer_of(nginx.peer(name)) == name
+    assert names.cn_of(nginx.cn(name)) == name
+    assert names.subject_of(nginx.subject(name)) == name
     assert names.exact_of(nginx.exact(name)) == name
 
 
@@ -520,9 +591,124 @@ def test_an_expression_that_was_touched_is_not_read_as_a_name_it_does_not_stand_
     name: str, at: int, more: str
 ) -> None:
     for write, read in (
-        (nginx.peer, names.peer_of),
+        (nginx.cn, names.cn_of),
+        (nginx.subject, names.subject_of),
         (nginx.exact, names.exact_of),
     ):
         touched = write(name)[:at] + more + write(name)[at:]
         found = read(touched)
         assert found == "" or write(found) == touched
+
+
+# -- limits, logs, headers ---------------------------------------------------------------------
+
+ZONES = (
+    "limit_req_zone $binary_remote_addr zone=r:1m rate=5r/s;"
+    " limit_req_zone $server_name zone=n:1m rate=5r/s;"
+    " limit_req_zone $remote_addr zone=m:1m rate=90r/m;"
+    " limit_conn_zone $server_port zone=c:1m; limit_conn_zone $binary_remote_addr zone=d:1m;"
+)
+
+
+@pytest.mark.parametrize(
+    ("directive", "rate"),
+    [
+        ("", (UNBOUNDED, UNBOUNDED)),
+        ("limit_req zone=r burst=7 nodelay;", (5, 7)),
+        ("limit_req zone=r;", (5, 0)),
+        ("limit_req zone=m burst=1;", (2, 1)),
+        ("limit_req zone=n burst=7;", (UNBOUNDED, UNBOUNDED)),
+        ("limit_req zone=unheard-of burst=7;", (UNBOUNDED, UNBOUNDED)),
+    ],
+)
+def test_requests_of_one_address_are_bounded_by(directive: str, rate: tuple[int, int]) -> None:
+    found = route("proxy_pass http://u;", directive, upstream=UPSTREAM + ZONES)
+    assert (found["requests_per_second"], found["request_burst"]) == rate
+
+
+@pytest.mark.parametrize(
+    ("directives", "connections"),
+    [
+        ("", UNBOUNDED),
+        ("limit_conn c 9;", 9),
+        ("limit_conn d 9;", UNBOUNDED),
+        ("limit_conn c many;", UNBOUNDED),
+        ("limit_conn c 9; location / { limit_conn c 99; }", 99),
+        ("limit_conn c 9; location / { limit_conn d 1; }", UNBOUNDED),
+    ],
+)
+def test_connections_of_a_listener_are_bounded_by(directives: str, connections: int) -> None:
+    assert (
+        listener(f"}} {ZONES} server {{ listen 2; {directives}", at=1)["connections"] == connections
+    )
+
+
+@pytest.mark.parametrize(
+    ("directives", "bound"),
+    [
+        ("", 1024 + 4 * 8192),
+        ("client_header_buffer_size 2k; large_client_header_buffers 3 4k;", 2048 + 3 * 4096),
+        ("large_client_header_buffers 1 many;", UNBOUNDED),
+        ("large_client_header_buffers many 1k;", UNBOUNDED),
+    ],
+)
+def test_a_header_is_bounded_by(directives: str, bound: int) -> None:
+    assert listener(directives)["header_bytes"] == bound
+
+
+FORMAT = "log_format f escape=json '$time_iso8601 $remote_addr $request_method $uri $status';"
+TOLD = ["time", "remote", "request", "status"]
+
+
+@pytest.mark.parametrize(
+    ("http", "directives", "fields", "query"),
+    [
+        (FORMAT, "access_log a f;", TOLD, False),
+        (FORMAT.replace("json", "default"), "access_log a f;", TOLD, False),
+        (FORMAT.replace("escape=json ", ""), "access_log a f;", TOLD, False),
+        (FORMAT.replace("json", "none"), "access_log a f;", [], True),
+        (FORMAT.replace("$status", "$status$args"), "access_log a f;", TOLD, True),
+        (FORMAT.replace("$status", "$http_cookie"), "access_log a f;", TOLD[:3], True),
+        (FORMAT.replace("$uri", "${request_uri}"), "access_log a f;", TOLD[:2] + TOLD[3:], True),
+        (FORMAT, "", [], True),
+        (FORMAT, "access_log a;", [], True),
+        (FORMAT, "access_log off;", [], True),
+        (FORMAT, "access_log a f if=$x;", [], True),
+        (FORMAT, "access_log a f; location /b { access_log off; }", [], True),
+        (FORMAT, "access_log a other;", [], True),
+    ],
+)
+def test_a_log_tells(http: str, directives: str, fields: list[str], query: bool) -> None:
+    found = listener(f"}} {http} server {{ listen 2; {directives}", at=1)
+    assert (found["log_fields"], found["log_query"]) == (fields, query)
+
+
+def test_a_log_tells_who_is_let_in_only_with_the_verdict_of_its_own_guard() -> None:
+    logged = "log_format f '$allowed'; log_format g '$other';"
+    for name, told in (("f", ["allowed"]), ("g", [])):
+        text = f"access_log a {name}; location / {{ {GUARD} {PASS} }}"
+        found = listener(f"}} {logged} {MAPS} server {{ listen 2; {text}", at=1)
+        assert found["log_fields"] == told
+
+
+def test_a_header_is_overwritten_by_what_no_client_can_choose() -> None:
+    said = route(
+        "proxy_pass http://u; proxy_set_header X-A $ssl_client_s_dn; proxy_set_header x-b '';"
+        " proxy_set_header X-C $http_x_c; proxy_set_header X-D $proxy_add_x_forwarded_for;"
+        " proxy_set_header X-E ${arg_e}; proxy_set_header Host $host;"
+        " proxy_set_header X-F $remote_addr;"
+    )
+    assert said["identity_headers"] == ["X-A", "X-B", "X-F"]
+
+
+def test_the_file_with_an_api_key_is_told_and_not_read() -> None:
+    text = "http { server { listen 1; location / { include /etc/k/api-key.conf; } } }"
+    found = adapter("nginx").read({"nginx.conf": text})
+    assert found["listeners"][0]["routes"][0]["secret_file"] == "/etc/k/api-key.conf"
+    assert found["unknown"] == []
+
+
+def test_answers_are_compressed_where_it_is_said_anywhere() -> None:
+    assert not listener()["compression"]
+    assert listener("gzip on;")["compression"]
+    assert listener("gzip off; location / { gzip on; }")["compression"]

@@ -141,6 +141,22 @@ def test_a_half_written_key_alone_goes_too(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if b"PRIVATE KEY" in contents(path)] == []
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_key_s_second_name_goes_with_it_whether_it_is_a_link_or_a_copy(
+    tmp_path: Path, copied: bool
+) -> None:
+    second = stage(tmp_path, "dip", 1, BAD) / "fullchain.pem.key"
+    if copied:
+        second.write_bytes(private(BAD))
+        (second.parent / "key.pem").unlink()
+    else:
+        second.symlink_to("key.pem")
+    assert run(tmp_path, BAD).changed
+    assert not second.is_symlink()
+    assert not second.exists()
+    assert not run(tmp_path, BAD).changed
+
+
 def contents(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 

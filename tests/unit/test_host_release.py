@@ -56,6 +56,7 @@ def root(tmp_path: Path) -> str:
     files.write(str(directory / "key.pem"), key_pem("leaf"))
     for name, text in item.contents.items():
         files.write(str(directory / name), text.encode(), files.PUBLIC)
+    files.link(str(directory / "fullchain.pem.key"), "key.pem")
     return str(tmp_path)
 
 
@@ -76,6 +77,7 @@ def test_an_empty_host_lacks_everything_and_says_so(tmp_path: Path) -> None:
         "fullchain.pem is missing",
         "release.json is missing",
         "key.pem is missing",
+        "fullchain.pem.key is missing",
     ]
 
 
@@ -111,6 +113,25 @@ def test_a_key_with_another_mode_gets_it_back_and_an_exposed_one_is_named(
     assert bool(state.warnings) is warned
     assert files.mode_of(path) == 0o600
     assert release.inspect(root, item).right
+
+
+def test_a_chain_leads_to_its_key_and_to_no_other(root: str, tmp_path: Path) -> None:
+    item = Release.of(raw())
+    link = Path(item.directory(root), "fullchain.pem.key")
+    copy = Path(item.directory(root), "copy")
+    for damage, found in (
+        (link.unlink, "is missing"),
+        (lambda: files.link(str(link), "../../other/key.pem"), "leads elsewhere"),
+        (lambda: link.unlink() or link.write_bytes(key_pem("leaf")), "leads elsewhere"),
+        (lambda: link.unlink() or copy.mkdir() or link.symlink_to(copy), "leads elsewhere"),
+    ):
+        damage()
+        before = release.inspect(root, item)
+        assert before.problems == [f"fullchain.pem.key {found}"]
+        assert release.present(root, item, None, None).problems == before.problems
+        assert link.readlink() == Path("key.pem")
+        assert link.read_bytes() == key_pem("leaf")
+        assert release.inspect(root, item).right
 
 
 def test_without_a_token_a_missing_key_is_an_error_and_nothing_is_written(

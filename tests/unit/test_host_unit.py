@@ -43,6 +43,16 @@ def test_a_gateway_has_a_unit_of_its_own_name_wanted_at_boot() -> None:
     }
 
 
+def test_the_rotation_of_its_logs_belongs_to_it_and_is_no_reason_to_restart_it() -> None:
+    rotated = Unit(adapter("nginx"), PROGRAM, ROOT, "dip", 92)
+    assert set(rotated.own_files) - set(unit().own_files) == {
+        "/etc/logrotate.d/pki-gateway-dip",
+        "/etc/systemd/system/logrotate.service.d/pki-gateway-dip.conf",
+    }
+    assert rotated.start_paths == unit().start_paths
+    assert rotated.start_digest({}) == unit().start_digest({})
+
+
 def test_the_service_is_started_as_the_adapter_says_and_never_trusts_an_old_pid() -> None:
     service = sections(unit())["Service"]
     assert service["ExecStart"] == " ".join(adapter("nginx").start_command(PROGRAM, ROOT))
@@ -51,6 +61,16 @@ def test_the_service_is_started_as_the_adapter_says_and_never_trusts_an_old_pid(
     assert f"test -s {service['PIDFile']};" in service["ExecStartPost"]
     assert (service["KillSignal"], service["Restart"]) == ("SIGQUIT", "on-failure")
     assert "Environment" not in service
+
+
+def test_what_a_program_in_the_foreground_says_is_appended_whatever_it_does_to_its_output() -> None:
+    """HAProxy takes O_APPEND away from its standard output; the other end of a pipe keeps it."""
+    service = sections(Unit(adapter("haproxy"), "/usr/sbin/haproxy", ROOT, "dip"))["Service"]
+    pipe = f"{ROOT}/run/access.pipe"
+    command = " ".join(adapter("haproxy").start_command("/usr/sbin/haproxy", ROOT))
+    assert service["ExecStart"] == f"/bin/sh -c 'cat {pipe} & exec {command} >{pipe}'"
+    assert service["StandardOutput"] == f"append:{ROOT}/log/access.log"
+    assert f"{ROOT}/run" in service["ReadWritePaths"].split()
 
 
 def test_a_build_that_needs_an_environment_gets_it() -> None:

@@ -337,3 +337,38 @@ def test_a_terminal_without_our_letters_changes_no_exit_code(tmp_path: Path) -> 
     done = show(path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "5f012345?012345" in done.stdout
+
+
+LISTENER = {
+    "gateway": "dip",
+    "listener": "webhook",
+    "direction": "ingress",
+    "product": "some",
+    "crl_age_seconds": 82_740,
+    "bounds": [
+        {"bound": "session", "seconds": 0},
+        {"bound": "connection", "seconds": 3600},
+        {"bound": "drain", "seconds": 60},
+    ],
+    "notes": ["a limit holds in another way"],
+}
+
+
+def test_the_table_of_listeners_says_how_old_crls_may_get_and_each_note_once() -> None:
+    listeners = [LISTENER, {**LISTENER, "listener": "api", "direction": "egress"}]
+    head, webhook, api, *notes = report.gateway_table(listeners).splitlines()
+    assert " ".join(head.split()) == " ".join(report.GATEWAY_COLUMNS)
+    assert webhook.split()[:4] == ["dip", "webhook", "ingress", "some"]
+    assert "22 h 59 min old" in webhook
+    assert webhook.endswith("connection 1 h, drain 1 min")
+    assert api.split()[1:3] == ["api", "egress"]
+    assert notes == ["a limit holds in another way"]
+    assert report.gateway_table([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59, "59 s"), (3600, "1 h"), (86_399, "23 h 59 min"), (90_061, "1 d 1 h")],
+)
+def test_a_duration_is_two_units_at_most_and_never_rounded_up(seconds: int, words: str) -> None:
+    assert report.duration(seconds) == words

@@ -17,8 +17,8 @@ from pki_host.errors import HostError
 ROOT = Path(__file__).parents[2]
 #: These look, or write what is a copy and no change: caches, reports, tables.
 LOOKS = {
-    "pki_audit_log", "pki_check", "pki_facts", "pki_gateway_info", "pki_history", "pki_host_facts",
-    "pki_parties", "pki_plan", "pki_preflight", "pki_trail",
+    "pki_audit_log", "pki_check", "pki_explain", "pki_facts", "pki_gateway_info", "pki_history",
+    "pki_host_facts", "pki_host_status", "pki_parties", "pki_plan", "pki_preflight", "pki_trail",
 }  # fmt: skip
 #: Modules whose work is done by an action plugin of the same name.
 ACTIONS = {path.stem for path in (ROOT / "action_plugins").glob("*.py")}
