@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
 .PHONY: help lab lab-down status policy parties policy-test explain test lint unit adversarial interop generations \
-  integration molecule faults molecule-clean mutants bench requirements clean
+  integration gateways molecule faults molecule-clean mutants bench requirements clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ $(VENV)/.run: requirements-bootstrap.txt requirements.txt
 $(VENV)/.dev: requirements-bootstrap.txt requirements-dev.txt
 	@./tools/venv "$(PYTHON)" "$(VENV)" requirements-dev.txt
 	@touch $@ $(VENV)/.lab $(VENV)/.run
+
+# The outside judge of what gateways offer, with libraries of its own.
+SSLYZE := .venv-sslyze/.ready
+$(SSLYZE): requirements-bootstrap.txt requirements-sslyze.txt
+	@./tools/venv "$(PYTHON)" "$(@D)" requirements-sslyze.txt
+	@touch $@
 
 lab: $(VENV)/.lab ## From nothing to a proven mTLS connection, for real, on loopback
 	@echo "== 1/5 Vault, CAs and the far end"
@@ -78,7 +84,7 @@ policy-test: $(VENV)/.run ## Run INVENTORY's own policy cases (policy/cases) on 
 explain: $(VENV)/.run ## Say what RULE asks, what it reads and where its values come from
 	@$(CHECK) --inventory "$(INVENTORY)" --explain "$(RULE)"
 
-test: $(VENV)/.dev ## Every check: lint, unit, hostile inputs, both Ansibles, real servers, real hosts
+test: $(VENV)/.dev $(SSLYZE) ## Every check: lint, unit, hostile inputs, both Ansibles, real servers, real hosts
 	@$(BIN)/python tools/check.py
 
 lint: $(VENV)/.dev ## Only the linters
@@ -99,6 +105,9 @@ generations: $(VENV)/.dev ## Only the other generation of Ansible, where there i
 integration: $(VENV)/.dev ## Only the tests against real servers
 	@$(BIN)/python tools/check.py integration
 
+gateways: $(VENV)/.dev $(SSLYZE) ## Only the gateway products, each by what its peers get (nginx, HAProxy)
+	@$(BIN)/python tools/check.py gateways
+
 molecule: $(VENV)/.dev ## Only the scenarios on real systemd hosts (podman)
 	@$(BIN)/python tools/check.py scenarios
 
@@ -118,7 +127,7 @@ fuzz: $(VENV)/.dev ## 200,000 changed inputs at every door (long; FUZZ="--seed 2
 	@nice -n 19 $(BIN)/python tests/adversarial/fuzz.py $(FUZZ)
 
 requirements: $(VENV)/.lab ## Resolve the pinned requirements again
-	@for name in requirements-bootstrap requirements requirements-lab requirements-dev; do
+	@for name in requirements-bootstrap requirements requirements-lab requirements-dev requirements-sslyze; do
 	  $(BIN)/uv --system-certs pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate $$name.in -o $$name.txt
 	done
@@ -128,4 +137,4 @@ requirements: $(VENV)/.lab ## Resolve the pinned requirements again
 	done
 
 clean: lab-down ## Stop the lab and remove its state and the environments
-	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .reports .cache/mutants .cache/cryptography
+	@rm -rf "$(LAB_DIR)" "$(VENV)" .venv-2.19 .venv-2.21 .venv-sslyze .reports .cache/mutants .cache/cryptography

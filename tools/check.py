@@ -9,14 +9,16 @@ no failure; the table says why, and how to get it.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +30,10 @@ COLLECTION = ("pki", "modules")
 MODULES = ("library", "roles/lab/library")
 MODULE_UTILS = ("module_utils", "roles/lab/module_utils")
 REPORT = ROOT / ".reports/scenarios.xml"
+GATEWAYS_REPORT = ROOT / ".reports/gateways.xml"
 # Whole files in turn, in the order the tests ask for: what a file starts, its tests share.
 TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-# Which files share hosts, and so a process, tests/scenarios/conftest.py says.
+# Which tests share hosts or a gateway, and so a process, the conftest.py of each says.
 TWO_WORLDS_AT_A_TIME = ("-n", "2", "--dist", "loadscope")
 CANNOT = 3  # how our programs say that this machine lacks something
 
@@ -43,18 +46,40 @@ class NotRun:
 
 
 @dataclass(frozen=True)
+class Partly:
+    """What could run passed or failed; ``not_run`` names the rest, each with the reason."""
+
+    passed: bool
+    not_run: Mapping[str, str]
+
+
+Outcome = bool | NotRun | Partly
+
+
+@dataclass(frozen=True)
 class Result:
     name: str
-    outcome: bool | NotRun
+    outcome: Outcome
     seconds: float
+
+    @property
+    def failed(self) -> bool:
+        passed = self.outcome.passed if isinstance(self.outcome, Partly) else self.outcome
+        return passed is False
 
     def __str__(self) -> str:
         if isinstance(self.outcome, NotRun):
             return f"not run: {self.name} - {self.outcome.reason}"
-        return f"{'passed' if self.outcome else 'FAILED'}  {self.name:<28} {self.seconds:6.1f} s"
+        lines = [f"{'FAILED' if self.failed else 'passed'}  {self.name:<28} {self.seconds:6.1f} s"]
+        if isinstance(self.outcome, Partly):
+            lines += [
+                f"not run: {self.name}: {part} - {reason}"
+                for part, reason in self.outcome.not_run.items()
+            ]
+        return "\n  ".join(lines)
 
 
-Check = Callable[[], bool | NotRun]
+Check = Callable[[], Outcome]
 
 
 def settings(**changes: str) -> dict[str, str]:
@@ -152,6 +177,41 @@ def generations() -> bool | NotRun:
     return run(*program) if there is True else there
 
 
+def gateways() -> bool | Partly:
+    """Every gateway product. A pipeline must have them all; a laptop may lack some."""
+    doctor = (sys.executable, ROOT / "tests/gateways/doctor.py")
+    done = subprocess.run(doctor, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        return False
+    products: dict[str, str] = json.loads(done.stdout)
+    missing = {name: why for name, why in products.items() if why}
+    if missing and os.environ.get("CI") == "true":
+        for name, why in missing.items():
+            print(f"{name} must be tested in a pipeline: {why}", flush=True)
+        return False
+    GATEWAYS_REPORT.unlink(missing_ok=True)
+    passed = pytest("tests/gateways", *TWO_WORLDS_AT_A_TIME, f"--junitxml={GATEWAYS_REPORT}")
+    report = GATEWAYS_REPORT.read_text() if GATEWAYS_REPORT.exists() else "<testsuites/>"
+    silent = untested(report, products, missing)
+    for name in silent:
+        print(f"{GATEWAYS_REPORT.name} has no passed test of {name}, or one that did not run")
+    return Partly(passed and not silent, missing)
+
+
+def untested(report: str, products: Iterable[str], missing: Iterable[str] = ()) -> list[str]:
+    """The products, but for missing ones, without a passed test in a JUnit report, or with one
+    that was left out. The name of a product is one of the test's parameters."""
+    # The longest first: one name may begin like another.
+    names = "|".join(map(re.escape, sorted(products, key=len, reverse=True)))
+    parameter = re.compile(rf"[\[-]({names})[\]-]")
+    ran: dict[str, list[ET.Element]] = {}
+    for case in ET.fromstring(report).iter("testcase"):
+        if found := parameter.search(case.get("name", "")):
+            ran.setdefault(found.group(1), []).append(case)
+    wanted = [name for name in products if name not in set(missing)]
+    return [name for name in wanted if not _passed(ran.get(name, []))]
+
+
 def scenarios() -> bool | NotRun:
     """Real hosts under podman. A pipeline must be able to run them, a laptop may not be."""
     there = usable(ROOT / "tools/molecule", "--doctor")
@@ -187,8 +247,12 @@ def _proven(scenario: str, cases: list[ET.Element]) -> bool:
         if module in case.get("classname", "").split(".")
         or case.get("name", "").endswith(f"[{scenario}]")
     ]
+    return _passed(own)
+
+
+def _passed(cases: list[ET.Element]) -> bool:
     bad = ("failure", "error", "skipped")
-    return bool(own) and all(case.find(word) is None for case in own for word in bad)
+    return bool(cases) and all(case.find(word) is None for case in cases for word in bad)
 
 
 CHECKS: dict[str, tuple[Check, ...]] = {
@@ -199,6 +263,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "interop": (lambda: pytest("tests/interop", *TWO_AT_A_TIME),),
     "generations": (generations,),
     "integration": (lambda: pytest("tests/integration", *TWO_AT_A_TIME),),
+    "gateways": (gateways,),
     "scenarios": (scenarios,),
 }
 
@@ -215,7 +280,7 @@ def main(arguments: list[str]) -> int:
     left_out = [group for group in CHECKS if arguments and group not in arguments]
     if left_out:
         print(f"  not run: {', '.join(left_out)} (not asked for)")
-    return 1 if any(result.outcome is False for result in results) else 0
+    return 1 if any(result.failed for result in results) else 0
 
 
 def chosen(groups: list[str]) -> Iterator[tuple[str, Check]]:

@@ -125,12 +125,17 @@ def settings(binaries: Path) -> dict[str, str]:
 
 
 def prove(generation: Generation) -> bool:
-    """Unit suite and lab at once: two processes, a deprecation is an error in both."""
+    """Unit suite and lab at once: two processes, a deprecation is an error in both.
+
+    Searches for counterexamples (hypothesis) are about values, not about Ansible or Python: one
+    generation searches for all, in `make unit`.
+    """
     python = generation.environment / "bin/python"
     told = "import ansible.release, sys; print(ansible.release.__version__, 'on', sys.version)"
     command = (
         *(python, "-m", "pytest", "-q", "--durations=3", "-n", "2", "--dist", "loadfile"),
         *("-W", "error::DeprecationWarning", "-W", "error::PendingDeprecationWarning"),
+        *("-m", "not hypothesis"),
         *("tests/generations", "tests/unit"),
     )
     environment = settings(python.parent)
