@@ -357,31 +357,31 @@ _LISTED = "test_revocation.py::test_a_listed_serial_refuses_also_when_the_list_i
 _EITHER = "test_revocation.py::test_revoked_from_either_source_wins_over_good_from_the_other"
 REVOCATION = {
     "a CRL of users does not answer for a CA": _check(
-        "revocation",
-        "if crl.idp.only_contains_user_certs and authority:",
+        "crl_scope",
+        "if idp.only_contains_user_certs and authority:",
         "if False:",
         "test_revocation.py::test_a_crl_for_users_does_not_answer_for_a_ca",
     ),
     "a CRL of CAs does not answer for a user": _check(
-        "revocation",
-        "if crl.idp.only_contains_ca_certs and not authority:",
+        "crl_scope",
+        "if idp.only_contains_ca_certs and not authority:",
         "if False:",
         _SAYS_NOTHING,
     ),
     "a CRL of another distribution point says nothing": _check(
-        "revocation",
+        "crl_scope",
         '    return "is for another distribution point than the certificate names"\n',
         '    return ""\n',
         _SAYS_NOTHING,
     ),
     "a distribution point of some reasons does not count": _check(
-        "revocation",
+        "crl_scope",
         "if not point.reasons and not point.crl_issuer",
         "if not point.crl_issuer",
         "test_revocation.py::test_a_limited_distribution_point_matches_no_partition",
     ),
     "a distribution point of another issuer does not count": _check(
-        "revocation",
+        "crl_scope",
         "if not point.reasons and not point.crl_issuer",
         "if not point.reasons",
         "test_revocation.py::test_a_limited_distribution_point_matches_no_partition",

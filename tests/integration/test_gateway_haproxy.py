@@ -209,8 +209,9 @@ def test_a_crl_with_the_peer_in_it_keeps_the_peer_out_at_once(world: World) -> N
     world.crl_set = world.stage_crls(revoked)
     transaction.run(world.desired(), check=False)
     assert world.get(client).status == 403
-    log = (world.root / "log/access.log").read_text().splitlines()
-    (line,) = [json.loads(one) for one in log if one.startswith("{")][-1:]
+    log = world.root / "log/access.log"
+    eventually(lambda: '"FAILED:23"' in log.read_text())  # it comes through a pipe
+    (line,) = [json.loads(one) for one in log.read_text().splitlines() if one.startswith("{")][-1:]
     # 23: certificate revoked, in the words of the TLS library.
     assert (line["verify"], line["allowed"]) == ("FAILED:23", "no")
 
