@@ -147,6 +147,8 @@ def tightens(original: Parameter, value: Any) -> bool:
     """Whether a value is at least as strict as the parameter's own."""
     if value == original.value:
         return True
+    if original.order:
+        return original.order.index(value) >= original.order.index(original.value)
     match original.stricter:
         case "higher":
             return bool(value >= original.value)
@@ -168,6 +170,8 @@ def _misfit(original: Parameter, value: Any) -> tuple[str, str] | None:
     wanted = _type(original.value)
     if _type(value) != wanted:
         return f"{_type(value)}, {_words(value)}", f"{wanted}, as {_words(original.value)}"
+    if original.order and value not in original.order:
+        return _words(value), f"one of {', '.join(original.order)}"
     if isinstance(value, list) and len(set(value)) < len(value):
         return f"something twice in {_words(value)}", "each item once"
     if isinstance(value, str | bool | list | Mapping):
@@ -207,6 +211,8 @@ def _words(value: Any) -> str:
 
 def _direction(original: Parameter) -> str:
     own = _words(original.value)
+    if original.order:
+        return f"nothing less strict than {own}"
     return {
         "higher": f"at least {own}",
         "lower": f"at most {own}",

@@ -130,7 +130,8 @@ class Rule:
 class Parameter:
     """A value of the document, and which way an organisation may move it freely.
 
-    ``set_by`` is empty for the document's own value, else what set it.
+    ``order`` is, for a word, every word that it may be, the least strict first; ``stricter`` is
+    ``higher`` then. ``set_by`` is empty for the document's own value, else what set it.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Parameter:
     resolves: tuple[int, ...] = ()
     place: Place = NOWHERE
     set_by: str = ""
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ def _parameters(sources: list[Source]) -> dict[str, Parameter]:
         for name, entry in (source.marked.value.get("parameters") or {}).items():
             if name in found:
                 raise source.broken(("parameters", name), f"also in {found[name].place}", "once")
+            _ordered(source, name, entry)
             found[name] = Parameter(
                 name=name,
                 value=entry["value"],
@@ -166,8 +167,24 @@ def _parameters(sources: list[Source]) -> dict[str, Parameter]:
                 provisional=entry.get("provisional", ""),
                 resolves=tuple(entry.get("resolves", ())),
                 place=source.place("parameters", name),
+                order=tuple(entry.get("order", ())),
             )
     return found
+
+
+def _ordered(source: Source, name: str, entry: Mapping[str, Any]) -> None:
+    """PkiError for an order that does not belong to a word, or does not have it."""
+    order = entry.get("order")
+    if order is None:
+        return
+    if entry["value"] not in order:
+        raise source.broken(
+            ("parameters", name, "value"), str(entry["value"]), f"one of {', '.join(order)}"
+        )
+    if entry["stricter"] != "higher":
+        raise source.broken(
+            ("parameters", name, "stricter"), entry["stricter"], "higher, as of every order"
+        )
 
 
 def rules_of(source: Source) -> Iterator[Rule]:

@@ -62,6 +62,8 @@ def movable() -> list[tuple[str, str]]:
 def moved(parameter: Parameter) -> st.SearchStrategy[Any]:
     """Other values of the parameter's type, near it and far away."""
     value = parameter.value
+    if parameter.order:
+        return st.sampled_from(parameter.order)
     match value:
         case int():
             near = st.integers(max(0, value - 3), value + 3)

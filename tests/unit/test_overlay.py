@@ -14,7 +14,7 @@ from pki.errors import PkiError
 from pki.policy import Outcome, Place, Policy
 from pki.policy_files import load_policies
 from pki.policy_load import read
-from unit.thing_policy import FACTS, NAME, SCHEMA, small, write
+from unit.thing_policy import FACTS, NAME, PART, SCHEMA, small, write
 
 FILE = "inventories/test/policy/small.yml"
 TODAY = date(2026, 11, 22)
@@ -142,6 +142,36 @@ def test_a_value_of_another_type_is_refused_even_when_approved(name: str) -> Non
     error = refusal(parameter(which, value, APPROVED))
     assert (error.rule, error.where) == ("POLICY-OVERLAY", f"{FILE}:2")
     assert found in error.found
+
+
+# A word with an order has a stricter side, as a number has.
+ORDERED = PART.replace(
+    'value: yes please, clause: "3", description: The word., stricter: fixed',
+    'value: warn, clause: "3", description: The word., stricter: higher, order: [log, warn, end]',
+)
+
+
+def over_word(value: str, more: str = "") -> Policy:
+    source = read(FILE, parameter("word", value, more), SCHEMA, "overlay")
+    return overlay.merged(small(part=ORDERED), source, TODAY)
+
+
+@pytest.mark.parametrize("value", ["warn", "end"])
+def test_a_word_later_in_the_order_is_stricter_and_free(value: str) -> None:
+    assert over_word(value).parameter("word") == value
+
+
+def test_a_word_earlier_in_the_order_loosens() -> None:
+    with pytest.raises(PkiError) as caught:
+        over_word("log")
+    assert caught.value.expected.startswith("nothing less strict than warn")
+    assert over_word("log", APPROVED).parameter("word") == "log"
+
+
+def test_a_word_that_the_order_does_not_have_is_refused_even_when_approved() -> None:
+    with pytest.raises(PkiError) as caught:
+        over_word("stop", APPROVED)
+    assert (caught.value.found, caught.value.expected) == ("stop", "one of log, warn, end")
 
 
 OWN = """\

@@ -115,6 +115,14 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
         MAIN, PART.replace("description: The word.", "description: The word., provisional: ''"),
         f"{P}:", "",
     ),
+    "an order without the word itself": (
+        MAIN, PART.replace("stricter: fixed", "stricter: higher, order: [this, that]"),
+        f"{P}:{line_of(PART, '  word:') + 1}:", "yes please",
+    ),
+    "an order of which less is stricter": (
+        MAIN, PART.replace("stricter: fixed", "stricter: lower, order: [yes please, no]"),
+        f"{P}:{line_of(PART, '  word:') + 1}:", "lower",
+    ),
     "a resolution twice": (
         MAIN.replace("\nparameters:", f"\n{TWICE}\nparameters:"), PART,
         f"{M}:{line_of(MAIN, 'number: 1') + 1}:", "1 twice",

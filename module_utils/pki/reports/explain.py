@@ -84,6 +84,8 @@ def _parameter(parameter: Parameter) -> Iterator[str]:
     yield from _more(parameter.description)
     by = f"set by {parameter.set_by}" if parameter.set_by else "the document's own value"
     yield from _more(f"from clause {parameter.clause}, {parameter.place}; {by}")
+    if parameter.order:
+        yield from _more(f"one of {', '.join(parameter.order)}, from the least strict on")
     yield from _more(f"an overlay may go {_FREELY[parameter.stricter]}")
     if parameter.provisional:
         yield from _more(f"provisional: {parameter.provisional}")
