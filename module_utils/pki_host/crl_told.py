@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of CRLs: lines for the journal, series for Prometheus. No network code, no clock.
+
+A line starts with the priority that the journal reads from standard error (``<4>``) and is one
+sentence that ends in what to do. Series are a textfile for the node exporter. Their names are
+``x509_crl_*`` where exporters of CRL files already have one (``_this_update``, ``_next_update``,
+``_number``, ``_stale``, ``_revoked_certificates``) and ``pki_crl_*`` elsewhere. All of them
+exist from the first run on, so that a rule never waits for a series that has not happened yet.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import files
+from .crl_watch import TrustWatch, Watch
+from .errors import shown
+
+ALERT, ERROR, WARNING, INFO = 1, 3, 4, 6
+GAUGE, COUNTER = "gauge", "counter"
+REFRESH_FILE = "pki_crl_refresh.prom"
+POLL_OUTCOMES = ("304", "same", "new", "failed")
+OUTCOMES = ("unchanged", "changed", "failed", "held")
+OCSP_STATUSES = ("good", "revoked", "unknown", "none")
+_SHORT = 16
+
+
+# -- lines ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line for the journal: its priority (0 to 7, as syslog has them) and its sentence."""
+
+    priority: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"<{self.priority}>{shown(self.text)}"
+
+
+def say(lines: Iterable[Line]) -> None:
+    """Write lines to standard error, which the journal reads."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+# -- series --------------------------------------------------------------------------------
+
+
+@dataclass
+class Metric:
+    """One family of series. ``put`` sets the value of a label set; the last one put counts."""
+
+    name: str
+    kind: str
+    help: str
+    samples: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
+
+    def put(self, value: float, **labels: str) -> Metric:
+        self.samples[tuple(sorted(labels.items()))] = value
+        return self
+
+    def encode(self) -> str:
+        """The family in the text format, HELP and TYPE first."""
+        lines = [f"# HELP {self.name} {_escaped(self.help, quotes=False)}"]
+        lines.append(f"# TYPE {self.name} {self.kind}")
+        for labels, value in self.samples.items():
+            inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
+            lines.append(f"{self.name}{'{' + inside + '}' if inside else ''} {_number(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def encode(metrics: Iterable[Metric]) -> bytes:
+    """A whole textfile."""
+    return "".join(metric.encode() for metric in metrics).encode()
+
+
+def write(metrics_dir: str, name: str, metrics: Iterable[Metric]) -> None:
+    """Replace a textfile atomically: the exporter reads the old one or the new one."""
+    files.write(os.path.join(metrics_dir, name), encode(metrics), files.PUBLIC)
+
+
+def _escaped(text: str, *, quotes: bool = True) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value)):
+        return str(int(value))
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
+
+
+def seconds(moment: str) -> float:
+    """Seconds since 1970 of an ISO moment; 0 for none."""
+    try:
+        return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0
+
+
+# -- the refresh ---------------------------------------------------------------------------
+
+
+def refresh_metrics(
+    watch: Watch, told: Mapping[str, Mapping[str, Any]], now: float
+) -> list[Metric]:
+    """The series of one refresh; ``told`` is the status of each trust as ``status.json`` has it.
+
+    A trust without a status has its series all the same, at zero.
+    """
+    families = _Families()
+    families.last_run.put(int(now))
+    for name, trust in watch.trusts.items():
+        families.add(trust, told.get(name, {}), now)
+    return families.all()
+
+
+class _Families:
+    """All families of the refresh, and how one trust's status fills them."""
+
+    def __init__(self) -> None:
+        self._made: list[Metric] = []
+        gauge, counter = self._gauge, self._counter
+        self.last_run = gauge(
+            "pki_crl_refresh_last_run_timestamp_seconds", "When the CRL refresh last ran."
+        )
+        self.last_success = gauge(
+            "pki_crl_refresh_last_success_timestamp_seconds",
+            "When every CA of the trust entry last had a CRL confirmed by its source.",
+        )
+        self.outcome = gauge(
+            "pki_crl_refresh_outcome", "1 for what the last refresh of the trust entry came to."
+        )
+        self.runs = counter("pki_crl_refresh_runs_total", "Refreshes of the trust entry.")
+        self.failures = counter(
+            "pki_crl_refresh_failures_total", "Refreshes in which a CA had no good CRL."
+        )
+        self.polls = counter("pki_crl_polls_total", "Polls of a CA's CRL by what they came to.")
+        self.fetched = gauge(
+            "pki_crl_confirmed_timestamp_seconds",
+            "When the CRL at hand was last confirmed by its source.",
+        )
+        self.this_update = gauge("x509_crl_this_update", "thisUpdate of the CRL at hand.")
+        self.next_update = gauge("x509_crl_next_update", "nextUpdate of the CRL at hand.")
+        self.number = gauge("x509_crl_number", "cRLNumber of the CRL at hand.")
+        self.stale = gauge("x509_crl_stale", "1 once nextUpdate of the CRL at hand has passed.")
+        self.entries = gauge("x509_crl_revoked_certificates", "Entries of the CRL at hand.")
+        self.added = counter("pki_crl_serials_added_total", "Serials that newer CRLs added.")
+        self.removed = counter("pki_crl_serials_removed_total", "Serials that newer CRLs left out.")
+        self.vanished = gauge(
+            "pki_crl_removed_unexpired",
+            "Known certificates that were revoked, have not expired and are not listed any more.",
+        )
+        self.own = gauge("pki_crl_own_revoked", "Certificates of ours and CAs that are revoked.")
+        self.ocsp = gauge("pki_crl_ocsp_answers", "What OCSP responders last said of ours.")
+
+    def _gauge(self, name: str, text: str) -> Metric:
+        return self._family(name, GAUGE, text)
+
+    def _counter(self, name: str, text: str) -> Metric:
+        return self._family(name, COUNTER, text)
+
+    def _family(self, name: str, kind: str, text: str) -> Metric:
+        self._made.append(Metric(name, kind, text))
+        return self._made[-1]
+
+    def all(self) -> list[Metric]:
+        return self._made
+
+    def add(self, trust: TrustWatch, status: Mapping[str, Any], now: float) -> None:
+        of = {"trust": trust.name}
+        self.last_success.put(seconds(str(status.get("last_success_at") or "")), **of)
+        for outcome in OUTCOMES:
+            self.outcome.put(int(status.get("outcome") == outcome), outcome=outcome, **of)
+        self.runs.put(int(status.get("polls") or 0), **of)
+        self.failures.put(int(status.get("failures") or 0), **of)
+        self.own.put(len(status.get("revoked") or ()), **of)
+        self.vanished.put(len(status.get("vanished") or ()), **of)
+        answers = [str(one.get("status")) for one in status.get("ocsp") or ()]
+        for answer in OCSP_STATUSES:
+            self.ocsp.put(answers.count(answer), status=answer, **of)
+        told = {str(one.get("sha256")): one for one in status.get("authorities") or ()}
+        for authority in trust.authorities:
+            labels = {
+                **of,
+                "authority": authority.sha256[:_SHORT],
+                "issuer_CN": authority.name,
+            }
+            self._add_authority(labels, told.get(authority.sha256, {}), now)
+
+    def _add_authority(
+        self, labels: Mapping[str, str], told: Mapping[str, Any], now: float
+    ) -> None:
+        polls = told.get("polls") or {}
+        for outcome in POLL_OUTCOMES:
+            self.polls.put(int(polls.get(outcome) or 0), outcome=outcome, **labels)
+        ends = seconds(str(told.get("next_update") or ""))
+        self.fetched.put(seconds(str(told.get("fetched_at") or "")), **labels)
+        self.this_update.put(seconds(str(told.get("this_update") or "")), **labels)
+        self.next_update.put(ends, **labels)
+        self.number.put(float(int(told.get("number") or 0)), **labels)
+        self.stale.put(int(ends <= now), **labels)
+        self.entries.put(int(told.get("entries") or 0), **labels)
+        self.added.put(int(told.get("added_total") or 0), **labels)
+        self.removed.put(int(told.get("removed_total") or 0), **labels)
