@@ -78,7 +78,8 @@ def is_listening(pid: int) -> bool:
     inodes = {
         inode
         for table in ("tcp", "tcp6")
-        for _, state, inode in _sockets(table)
+        # In the network of that process: who asks may have none (PrivateNetwork of the guard).
+        for _, state, inode in _sockets(table, str(pid))
         if state == _LISTEN
     }
     return not {f"socket:[{inode}]" for inode in inodes}.isdisjoint(open_files(pid))
@@ -104,14 +105,14 @@ def holders(inodes: set[str]) -> list[Process]:
     return [found for found in processes() if wanted.intersection(open_files(found.pid))]
 
 
-def _sockets(table: str) -> Iterator[tuple[str, str, str]]:
+def _sockets(table: str, process: str = "self") -> Iterator[tuple[str, str, str]]:
     try:
-        with open(f"/proc/net/{table}", encoding="ascii") as handle:
+        with open(f"/proc/{process}/net/{table}", encoding="ascii") as handle:
             next(handle)
             for line in handle:
                 fields = line.split()
                 yield fields[1], fields[3], fields[9]
-    except FileNotFoundError:  # a kernel without IPv6
+    except FileNotFoundError:  # a kernel without IPv6, or the process has ended
         return
 
 
