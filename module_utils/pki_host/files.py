@@ -19,6 +19,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import BinaryIO
 
 from .errors import HostError
 
@@ -179,6 +180,14 @@ def write_new(path: str, fill: Callable[[int], object], mode: int = PRIVATE) -> 
 
 def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
     """Replace ``path`` by a file of these bytes and this mode, atomically and durably."""
+    write_stream(path, lambda handle: handle.write(data), mode)
+
+
+def write_stream(path: str, fill: Callable[[BinaryIO], object], mode: int = PRIVATE) -> None:
+    """The same for what ``fill`` writes, bit by bit; when it raises, ``path`` stays as it was.
+
+    An OSError that leaves ``fill`` is told as one of this file.
+    """
     directory = os.path.dirname(path)
     make_directory(directory)
     temporary = os.path.join(directory, _TEMPORARY_PREFIX + secrets.token_hex(8))
@@ -187,7 +196,7 @@ def write(path: str, data: bytes, mode: int = PRIVATE) -> None:
         descriptor = os.open(temporary, flags, PRIVATE)
         try:
             with os.fdopen(descriptor, "wb") as handle:
-                handle.write(data)
+                fill(handle)
                 handle.flush()
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
