@@ -46,6 +46,12 @@ options:
       - The declared gateways, as in C(group_vars/all/gateways.yml). Their products decide which
         CRLs can be used.
     type: raw
+  gateway_products:
+    description:
+      - What each gateway product cannot do, as the filter C(pki_gateway_products) tells. It decides
+        how old the CRLs of a listener may get. Empty when nobody asked the adapters.
+    type: dict
+    default: {}
   leaf_only:
     description: Products whose TLS library looks for the CRL of the leaf alone.
     type: list
@@ -98,6 +104,13 @@ notices:
   returned: success
   type: list
   elements: str
+watch:
+  description:
+    - What the filter C(pki_crl_watch) makes the C(watch) of each host of. By trust set the CAs with
+      their certificates and addresses, our certificates in service, and the policy's numbers; and
+      how old CRLs may get for each listener. All of it is public.
+  returned: success
+  type: dict
 trail:
   description: What was changed, for the audit trail; empty in check mode.
   returned: always
@@ -108,13 +121,16 @@ trail:
 from ansible.module_utils.pki import (
     crl_cache,
     crl_drop,
+    crl_watching,
     download,
+    gateway,
     public_state,
     report,
     session,
     trail,
     trust_decision,
 )
+from ansible.module_utils.pki.errors import PkiError
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_ansible.arguments import INVENTORY
 
@@ -122,6 +138,7 @@ SPEC = {
     **INVENTORY,
     "certificates_dir": {"type": "path", "default": "certificates"},
     "gateways": {"type": "raw"},
+    "gateway_products": {"type": "dict", "default": {}},
     "leaf_only": {"type": "list", "elements": "str", "default": []},
     "watched": {"type": "dict"},
 }
@@ -137,6 +154,28 @@ def as_result(crls, unfit):
         "fetched_at": public_state.iso(crls.fetched_at) if crls.fetched_at else None,
         "next_update": public_state.iso(crls.next_update) if crls.next_update else None,
     }
+
+
+def to_watch(inputs, decisions, params):
+    """What hosts are to watch; gateways that cannot be used keep no CRL from being fetched."""
+    trusts = {name: one.trust for name, one in decisions.items()}
+    products = params["gateway_products"] or None
+    try:
+        models = gateway.check(
+            params["gateways"] or [],
+            inputs.declared,
+            {**inputs.trust, **trusts},
+            inputs.policies,
+            products=products,
+        )
+    except PkiError as exc:
+        return crl_watching.not_told(exc)
+    return crl_watching.told(
+        trusts,
+        {name: inputs.policies[inputs.declared.trust[name].policy] for name in trusts},
+        {name: trust_decision.own(inputs, name) for name in trusts},
+        models,
+    )
 
 
 def handler(module):
@@ -188,6 +227,7 @@ def handler(module):
             *(report.refusal(found.as_result()) for found in findings),
             *trust_decision.notices(inputs),
         ],
+        "watch": to_watch(inputs, decisions, module.params),
         "trail": happened,
     }
 

@@ -83,8 +83,8 @@ class LoadedTrust:
 
     @property
     def authorities(self) -> tuple[Ca, ...]:
-        """Every CA whose CRL is needed: issuing CAs first, then anchors."""
-        return (*self.issuers, *self.anchors)
+        """Every CA whose CRL is needed, each once: issuing CAs first, then anchors."""
+        return tuple({ca.sha256: ca for ca in (*self.issuers, *self.anchors)}.values())
 
     def retired(self, now: datetime) -> frozenset[str]:
         """SHA-256 of the CAs whose last day is over and that have not expired."""

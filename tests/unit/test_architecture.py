@@ -141,7 +141,7 @@ FLOORS = (
         "evidence_records",
         "ledger",
     ),
-    ("crl_drop", "crl_fitness", "trust_generations"),
+    ("crl_drop", "crl_fitness", "trust_generations", "crl_watching"),
     (
         "path",
         "report",

@@ -120,7 +120,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
         f"{P}:{line_of(PART, '  word:') + 1}:", "yes please",
     ),
     "an order of which less is stricter": (
-        MAIN, PART.replace("stricter: fixed", "stricter: lower, order: [yes please, no]"),
+        MAIN, PART.replace("stricter: fixed", "stricter: lower, order: [yes please, never]"),
         f"{P}:{line_of(PART, '  word:') + 1}:", "lower",
     ),
     "a resolution twice": (
