@@ -16,6 +16,8 @@ from .probed import Closed, Probe
 from .service import Daemon, Generation
 
 STOPPED = "stopped"
+#: The record of the last good change, in each gateway's directory.
+APPLIED = "applied.json"
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,12 @@ class Desired:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that the running process must have loaded."""
+        """SHA-256 over all that the running process must have loaded, but for where links lead.
+
+        That changes between two runs, too: see :attr:`Applied.loaded`.
+        """
         content = {path: files.sha256(data) for path, data in self.config.items()}
-        whole: dict[str, Any] = {
-            "product": self.product,
-            "files": content,
-            "links": dict(self.links),
-        }
+        whole: dict[str, Any] = {"product": self.product, "files": content}
         if self.closed:
             whole["closed"] = [entry.as_json() for entry in self.closed]
         return files.sha256(json.dumps(whole, sort_keys=True).encode())
@@ -118,8 +119,9 @@ class Applied:
     """What the last successful transaction left, and who served it then.
 
     ``start`` says what the process was started from; ``links`` are those of the service, ``uses``
-    those the configuration needs. ``closed`` are the listeners that were out of service, and
-    ``gateway`` what it takes to stop it without a model: name, product, program, service.
+    those the configuration needs, ``loaded`` where each of these led when the process loaded it.
+    ``closed`` are the listeners that were out of service, and ``gateway`` what it takes to stop it
+    without a model: name, product, program, service.
     """
 
     digest: str
@@ -131,6 +133,7 @@ class Applied:
     uses: tuple[str, ...] = ()
     closed: tuple[Closed, ...] = ()
     gateway: Mapping[str, str] = field(default_factory=dict)
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def parse(data: bytes | None) -> Applied | None:
@@ -146,7 +149,8 @@ class Applied:
                 tuple(raw.get("links") or ()),
                 tuple(raw.get("uses") or ()),
                 tuple(Closed.of(entry) for entry in raw.get("out_of_service") or ()),
-                {str(key): str(value) for key, value in (raw.get("gateway") or {}).items()},
+                _words(raw.get("gateway")),
+                _words(raw.get("loaded")),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -163,8 +167,13 @@ class Applied:
             "uses": list(self.uses),
             "out_of_service": [entry.as_json() for entry in self.closed],
             "gateway": dict(self.gateway),
+            "loaded": dict(self.loaded),
         }
         return json.dumps(record, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _words(raw: Any) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (raw or {}).items()}
 
 
 def _outside(path: str, expected: str) -> HostError:

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from . import compromised, files, probe, probe_client, withdrawal
-from .desired import Applied, Desired
+from . import compromised, crl_links, crl_users, files, probe, probe_client, withdrawal
+from .desired import APPLIED, Applied, Desired
 from .errors import HostError
 from .gateways import adapter as adapter_of
 from .gateways.base import Adapter
 from .probe import Baseline, View
 from .service import Daemon, Generation, for_host
 from .systemd import Unit
-from .undo import Part, Undo
+from .undo import Part, Undo, Wanted
 
-APPLIED = "applied.json"
+__all__ = ["APPLIED", "Change", "Difference"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,9 @@ class Change:
         reasons = [f"{path} is not as modelled" for path in write]
         reasons += [f"{path} is no longer part of the model" for path in remove]
         reasons += [self._link_reason(path) for path in links]
+        # Nothing of the model: whoever enforces the age of CRLs owns these links and their targets.
+        unset = crl_links.absent(self.desired.links, self.desired.config.values())
+        reasons += [f"{path} does not lead to CRLs" for path in unset]
         reasons += self._reasons_of_the_process(part)
         diff = self._diff(write, remove, links)
         self.difference = Difference(write, remove, links, tuple(reasons), diff)
@@ -136,13 +139,17 @@ class Change:
         if serving is None:
             return ["the gateway is not running"]
         found = self.daemon.problems()
-        if self._previous is None or self._previous.digest != self.desired.digest:
+        if self._previous is None or not self._has_loaded_all(self._previous):
             found.append("the running gateway has not loaded this model")
         elif not serving.still_serves(self._previous.generation):
             found.append("the gateway was restarted or reloaded by somebody else")
         elif self._previous.start != self._start_digest:
             found.append("the running gateway was started in another way")
         return found + self._open_ports()
+
+    def _has_loaded_all(self, previous: Applied) -> bool:
+        wanted = self.desired
+        return previous.digest == wanted.digest and dict(previous.loaded) == dict(wanted.links)
 
     def _reasons_while_stopped(self) -> list[str]:
         found = ["the gateway still runs"] if self.daemon.master() is not None else []
@@ -203,10 +210,11 @@ class Change:
         self._baseline = Baseline.of(self.desired.probes)
 
     @property
-    def to_register(self) -> tuple[list[str], tuple[str, ...]]:
-        """The files and links that an undo record must know of."""
+    def to_register(self) -> Wanted:
+        """The files and links that an undo record must know of, and who is about to use them."""
         paths = [*self.difference.write, *self.difference.remove, APPLIED]
-        return paths, self.difference.links
+        desired = self.desired
+        return Wanted(paths, self.difference.links, desired.identity, desired.links)
 
     def _is_master_of(self, record: Applied | None) -> bool:
         """True when the master that runs now is the one that this record names."""
@@ -296,7 +304,8 @@ class Change:
         probe.require_closed(self.desired.closed, self.daemon.still_listens)
 
     def _view(self, baseline: Baseline) -> View:
-        return View(self.root, self.adapter.access_log(self.root), baseline)
+        configured = crl_users.configured(self.root, self.adapter)
+        return View(self.root, self.adapter.access_log(self.root), baseline, configured=configured)
 
     def record(self) -> None:
         """Note what was applied, and who serves it."""
@@ -309,6 +318,7 @@ class Change:
             uses=tuple(sorted(self.desired.links)),
             closed=self.desired.closed,
             gateway=self.desired.identity,
+            loaded=dict(self.desired.links),
         )
 
     def _record(self, **fields: Any) -> None:
@@ -353,6 +363,7 @@ class Change:
                 uses=previous.uses,
                 closed=previous.closed,
                 gateway=previous.gateway,
+                loaded={path: files.link_target(path) or "" for path in previous.uses},
             )
 
     def serves_compromised(self) -> compromised.Listed | None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import files, openssl, public_objects
+from . import crl_links, files, openssl, public_objects
 from .desired import Desired
 from .gateway_check_faults import Place, fault
 from .gateways.base import Adapter
@@ -125,15 +125,19 @@ def _sides(desired: Desired, adapter: Adapter) -> Iterator[Side]:
 
 
 def _content(desired: Desired, path: str, place: Place, rule: str) -> bytes:
-    """The bytes of a file as it will be: desired ones, or those a desired link leads to."""
+    """The bytes of a file as it will be: desired ones, or those a desired link leads to.
+
+    CRLs are judged as the set that is switched to, also while everybody is refused.
+    """
     absolute = os.path.normpath(os.path.join(desired.root, path))
     below = os.path.relpath(absolute, desired.root)
     if below in desired.config:
         return desired.config[below]
     for link, target in desired.links.items():
-        if absolute.startswith(f"{link}/"):
-            rest = absolute[len(link) + 1 :]
-            absolute = os.path.join(os.path.dirname(link), target, rest)
+        ways = (way for way in crl_links.ways(link, target) if absolute.startswith(f"{way}/"))
+        way = next(ways, None)
+        if way is not None:
+            absolute = os.path.join(os.path.dirname(link), target, absolute[len(way) + 1 :])
             break
     try:
         return _bytes(absolute)

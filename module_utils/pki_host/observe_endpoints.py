@@ -91,26 +91,27 @@ def _egress(model: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any
     seen = handshake.connect(handshake.context_of(), address, port, name, ask=False)
     raw.update(_presented(seen), requested=seen.requested)
     raw["protocols"] = [seen.protocol] if seen.protocol else []
-    raw["refused_here"] = _refused_here(entry, address, port, name)
+    files = (str(entry["ca_file"]), str(entry["crl_file"]))
+    raw["refused_here"] = refused_here(*files, f"{address}:{port}", name)
     if raw["refused_here"]:
         raw["call_status"] = handshake.call(str(entry["address"]), int(entry["port"]), name)
     return raw
 
 
-def _refused_here(entry: Mapping[str, Any], address: str, port: int, name: str) -> str:
-    """Why this host would not talk to the far end, by the gateway's own CA and CRL files.
+def refused_here(ca_file: str, crl_file: str, far_end: str, name: str) -> str:
+    """Why this host would not talk to the far end at ``address:port``, by these files of a gateway.
 
     Empty where that cannot be said, too: nothing is ever sent on the strength of a broken file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
     try:
-        context.load_verify_locations(str(entry["ca_file"]))
-        context.load_verify_locations(str(entry["crl_file"]))
+        context.load_verify_locations(ca_file)
+        context.load_verify_locations(crl_file)
     except OSError:  # ssl.SSLError is one
         return ""
     try:
-        with socket.create_connection((address, port), timeout=handshake.SECONDS) as plain:
+        with socket.create_connection(_end(far_end), timeout=handshake.SECONDS) as plain:
             context.wrap_socket(plain, server_hostname=name).close()
     except ssl.SSLCertVerificationError as exc:
         return str(exc.verify_message)
@@ -120,6 +121,11 @@ def _refused_here(entry: Mapping[str, Any], address: str, port: int, name: str) 
     except OSError:
         return ""
     return ""
+
+
+def _end(authority: str) -> tuple[str, int]:
+    address, _, port = authority.rpartition(":")
+    return address.strip("[]"), int(port) if port.isdecimal() else 0
 
 
 def _own(entry: Mapping[str, Any]) -> Identity | None:

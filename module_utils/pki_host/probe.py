@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from . import probe_client, public_objects
+from . import observe_endpoints, probe_client, public_objects
+from .crl_users import Configured
 from .errors import HostError
 from .probe_client import Identity
 from .probed import Client, Closed, Own, Probe
+from .public_objects import Certificate
 
 __all__ = ["PATIENCE", "Baseline", "Client", "Closed", "Own", "Probe", "View", "require"]
 
@@ -27,6 +29,8 @@ _FORBIDDEN = 403
 _VERIFIED = "SUCCESS"
 # In a product's words, or as the library's number (X509_V_ERR_CERT_REVOKED).
 _REVOKED = ("FAILED:certificate revoked", "FAILED:23")
+# The library's words for the same number.
+_REVOKED_FAR_END = "certificate revoked"
 # What a gateway says by itself when the far end does not answer (RFC 9110, 15.6.3 to 15.6.5).
 _NOT_THE_FAR_END = (0, 502, 503, 504)
 _LOG_SECONDS = 2.0
@@ -57,13 +61,22 @@ class Baseline:
 
 @dataclass
 class View:
-    """Where one gateway's probes look: its directory, its log, what was before; and notes."""
+    """Where one gateway's probes look: its directory, its log, what was before; and notes.
+
+    ``configured``: which listeners refuse everybody, as their CRLs are too old, and where those
+    that call do so.
+    """
 
     root: str
     access_log: str
     baseline: Baseline = field(default_factory=Baseline)
     stranger: Identity | None = None
     notes: list[str] = field(default_factory=list)
+    configured: Configured = field(default_factory=Configured)
+
+    def refuses(self, probe: Probe) -> bool:
+        """Whether nobody can be let in, or reached, whatever else is right."""
+        return probe.port in self.configured.refusing
 
     def note(self, text: str) -> None:
         if text not in self.notes:
@@ -147,7 +160,11 @@ def _ingress(probe: Probe, view: View) -> Problem | None:
     if seen.status != _FORBIDDEN:
         found = f"status {seen.status} without a client certificate"
         return Problem(found, _expected(probe))
-    return _stranger(probe, view) or _own(probe, view) or _client(probe)
+    problem = _stranger(probe, view)
+    if problem is None and view.refuses(probe):
+        view.note(f"{probe.name}: it refuses everybody until its CRLs are fresh")
+        return None
+    return problem or _own(probe, view) or _client(probe, view)
 
 
 def _stranger(probe: Probe, view: View) -> Problem | None:
@@ -162,17 +179,23 @@ def _stranger(probe: Probe, view: View) -> Problem | None:
     )
 
 
-def _client(probe: Probe) -> Problem | None:
+def _client(probe: Probe, view: View) -> Problem | None:
     if probe.client is None:
         return None
     wanted = probe.client
     message = "the gateway does not let in whom it must"
+    offset = _size(view.access_log)
     try:
         seen = probe_client.ask(probe, Identity(wanted.certificate, wanted.key), wanted.path)
     except OSError as exc:
         found = f"{exc.strerror or type(exc).__name__}"
         return Problem(found, f"status {wanted.status}", "-CLIENT", message)
     if seen.status == wanted.status:
+        return None
+    leaf = _leaf(wanted.certificate)
+    if seen.status == _FORBIDDEN and leaf is not None and _is_revoked(view, offset, leaf):
+        # To keep it out is what such CRLs are for.
+        view.note(f"{probe.name}: the client {wanted.certificate} is revoked, or a CA above it is")
         return None
     expected = f"status {wanted.status} for {wanted.certificate}"
     return Problem(f"status {seen.status}", expected, "-CLIENT", message)
@@ -186,8 +209,7 @@ def _own(probe: Probe, view: View) -> Problem | None:
     if probe.own is None:
         return None
     own = probe.own
-    blocks = public_objects.certificate_blocks(_read(own.fullchain))
-    leaf = public_objects.certificate(blocks[0]) if blocks else None
+    leaf = _leaf(own.fullchain)
     why = "it cannot be read" if leaf is None else ""
     if leaf is not None and leaf.issuer not in own.issuers:
         why = f"its issuer {leaf.issuer} is none of those let in"
@@ -208,6 +230,15 @@ def _own(probe: Probe, view: View) -> Problem | None:
         view.note(f"{probe.name}: our own certificate is revoked, or a CA above it is")
         return None
     return _judged(status, verdict)
+
+
+def _leaf(path: str) -> Certificate | None:
+    blocks = public_objects.certificate_blocks(_read(path))
+    return public_objects.certificate(blocks[0]) if blocks else None
+
+
+def _is_revoked(view: View, offset: int, leaf: Certificate) -> bool:
+    return _verdict(view.access_log, offset, leaf.serial) in _REVOKED
 
 
 def _judged(status: int, verdict: str) -> Problem | None:
@@ -273,8 +304,14 @@ def _egress(probe: Probe, view: View) -> Problem | None:
     if status not in _NOT_THE_FAR_END:
         return None
     told = f"status {status}" if status else "no answer"
+    if view.refuses(probe):
+        view.note(f"{probe.name}: it refuses every far end until its CRLs are fresh ({told})")
+        return None
     if not view.baseline.answered(probe):
         view.note(f"{probe.name}: the far end is not known to answer ({told}, no better before)")
+        return None
+    if _far_end_is_revoked(probe, view):
+        view.note(f"{probe.name}: the far end's certificate is revoked, or a CA above it is")
         return None
     before = view.baseline.statuses[_end(probe)]
     return Problem(
@@ -283,6 +320,15 @@ def _egress(probe: Probe, view: View) -> Problem | None:
         "-EGRESS",
         "the far end is no longer reached",
     )
+
+
+def _far_end_is_revoked(probe: Probe, view: View) -> bool:
+    """Whether the gateway is right not to call: CRLs that say so have to be installed."""
+    said = (
+        observe_endpoints.refused_here(far.ca_file, far.crl_file, far.address, far.name)
+        for far in view.configured.far_ends.get(probe.port, ())
+    )
+    return _REVOKED_FAR_END in said
 
 
 def _status_now(probe: Probe) -> int:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from . import files, hold
+from . import crl_guard, crl_links, files, hold
 from .desired import Applied, Desired
 from .errors import HostError
 from .gateway_change import APPLIED, Change, Difference
@@ -46,6 +46,7 @@ class Transaction:
 
     def __init__(self, wanted: Sequence[Desired]) -> None:
         self._home = home_of(wanted)
+        wanted = [crl_links.following(desired) for desired in wanted]
         self._require_one_target_a_link(wanted)
         self.changes = [Change(desired) for desired in wanted]
         self._changing: list[Change] = []
@@ -136,6 +137,18 @@ class Transaction:
                 files.link(path, target)
             elif os.path.islink(path):
                 files.remove(path)
+        self._enforce(self._changing)
+
+    @staticmethod
+    def _enforce(changes: Sequence[Change]) -> None:
+        """What the age of each CRL set demands is in force before a gateway loads it."""
+        used = {path: to for change in changes for path, to in change.desired.links.items()}
+        for place in crl_links.places(used):
+            if files.link_target(place.link) is None:
+                # A first change was taken back: nobody uses these any more.
+                crl_links.remove_directions(place)
+            else:
+                crl_guard.put_in_force(place.root, place.trust)
 
     def _into_service(self, change: Change) -> None:
         if change.desired.stopped:
@@ -176,6 +189,7 @@ class Transaction:
             records = [Applied.parse(undo.previous(change.root, APPLIED)) for change in back]
             # Everything first: what is loaded below may be shared.
             undo.restore([change.root for change in back])
+            self._enforce(back)
         except Exception as exc:
             return [(back[0].name, exc)]
         for change, record in zip(back, records):  # noqa: B905, Python 3.9 has no strict

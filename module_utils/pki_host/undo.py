@@ -28,11 +28,25 @@ _SPARE, _SPARE_BYTES = "spare", 1 << 15
 class Part:
     """Previous state of one gateway: file (below its root) or link (absolute) -> what was there.
 
-    A file's value is the SHA-256 of its bytes, a link's its target, None means absent.
+    A file's value is the SHA-256 of its bytes, a link's its target, None means absent. ``gateway``
+    is what it takes to find and signal its process, ``uses`` the links that the new state loads
+    through: while the change is open its own record is away.
     """
 
     files: dict[str, str | None] = field(default_factory=dict)
     links: dict[str, str | None] = field(default_factory=dict)
+    gateway: dict[str, str] = field(default_factory=dict)
+    uses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a change of one gateway is about to touch, and whose it is; see :class:`Part`."""
+
+    files: Iterable[str]
+    links: Iterable[str]
+    gateway: Mapping[str, str] = field(default_factory=dict)
+    uses: Iterable[str] = ()
 
 
 class Undo:
@@ -63,7 +77,12 @@ class Undo:
         try:
             raw = json.loads(data)["gateways"]
             for name, said in raw.items():
-                undo._parts[name] = Part(dict(said["files"]), dict(said["links"]))
+                undo._parts[name] = Part(
+                    dict(said["files"]),
+                    dict(said["links"]),
+                    dict(said.get("gateway") or {}),
+                    list(said.get("uses") or ()),
+                )
         except (ValueError, KeyError, TypeError, AttributeError):
             raise _damaged(undo._record, "text that is not an undo record") from None
         return undo
@@ -83,20 +102,27 @@ class Undo:
         """What is recorded of the gateway at ``root``; None when nothing is open there."""
         return self._parts.get(os.path.basename(root))
 
-    def register(self, wanted: Mapping[str, tuple[Iterable[str], Iterable[str]]]) -> None:
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of the gateways whose change was broken off, or is under way."""
+        return tuple(sorted(self._parts))
+
+    def register(self, wanted: Mapping[str, Wanted]) -> None:
         """Record the present state of these files and links of each root, durably.
 
         What is recorded already stays: it is the last good state, while the disk may hold half
         of the change that failed.
         """
         files.make_directory(self._directory, 0o700)
-        for root, (file_paths, link_paths) in wanted.items():
+        for root, change in wanted.items():
             part = self._parts.setdefault(os.path.basename(root), Part())
-            for path in file_paths:
+            part.gateway = dict(change.gateway)
+            part.uses = sorted({*part.uses, *change.uses})
+            for path in change.files:
                 if path not in part.files:
                     data = files.read(os.path.join(root, path))
                     part.files[path] = None if data is None else self._keep(data)
-            for path in link_paths:
+            for path in change.links:
                 if path not in part.links:
                     part.links[path] = self._target_before(path)
         files.write(os.path.join(self._directory, _SPARE), bytes(_SPARE_BYTES), files.PRIVATE)

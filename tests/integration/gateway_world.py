@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gateways.products import NGINX, Product
 from integration.own_ports import free_ports
 from pki.gateway import products as renderer
-from pki_host import files
+from pki_host import crl_refusal, files
 from pki_host.service import Daemon
 from pki_host.transaction import Desired
 from unit import ready
@@ -194,6 +194,7 @@ class World:
         identity = hashlib.sha256(text.encode()).hexdigest()[:16]
         path = self.base / "crl/dip-nonprod/sets" / identity / "crl.pem"
         files.write(str(path), text.encode(), files.PUBLIC)
+        crl_refusal.ensure(str(self.base / "crl"))
         link = {"path": str(self.base / "crl/dip-nonprod/current"), "target": f"sets/{identity}"}
         return {"trust": "dip-nonprod", "link": link}
 

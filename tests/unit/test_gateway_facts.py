@@ -420,7 +420,7 @@ BREAKAGES = {
         "12.3-EXPIRY",
     ),
     "an old copy of the CRLs": (
-        "pki-crl/nonprod/current",
+        "pki-crl/nonprod/ingress",
         "pki-crl/nonprod/sets/00",
         "12.3-REVOKED",
     ),

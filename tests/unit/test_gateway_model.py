@@ -27,7 +27,7 @@ def test_a_model_is_plain_json_and_holds_what_a_template_needs(sources: gateway.
     (ingress,), (egress,) = model["ingress"], model["egress"]
     assert model["root"] == "/etc/pki/gateway/gw"
     assert ingress["fullchain"] == "/etc/pki/mtls/dip/current/fullchain.pem"
-    assert ingress["crl_file"] == "/var/lib/pki-crl/nonprod/current/crl.pem"
+    assert ingress["crl_file"] == "/var/lib/pki-crl/nonprod/ingress/crl.pem"
     assert ingress["ca_file"] == "/etc/pki/gateway/gw/trust/nonprod.pem"
     assert names.rfc2253(ISSUING.certificate.subject) == "CN=Issuing CA\\, 1"
     assert ingress["allowed"] == {

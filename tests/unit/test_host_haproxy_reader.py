@@ -280,7 +280,7 @@ TAMPERED = {
     "another name of ours": ('Host "gw.example"', 'Host "x.example"', "12.3-NAME"),
     "other CAs": ('ca-file "', 'ca-file "/tmp', "12.3-CHAIN"),
     "an unverified date": ("verify required", "verify none", "12.3-EXPIRY"),
-    "an old copy of the CRLs": ("crl/nonprod/current", "crl/nonprod/sets/0", "12.3-REVOKED"),
+    "an old copy of the CRLs": ("crl/nonprod/ingress", "crl/nonprod/sets/0", "12.3-REVOKED"),
     "a purpose of another kind": ("/dip/current/", "/dop/current/", "4.1.2-SIGN-ONLY"),
 }  # fmt: skip
 

@@ -168,7 +168,9 @@ def _crl_ages(scene: Scene, roots: Roots, sets: Iterable[Mapping[str, Any]]) -> 
         except (ValueError, TypeError):
             # That nobody knows since when is a finding about the set itself.
             continue
-        ages[roots.crl_file(str(raw["trust"]))] = max(0, math.ceil(seconds))
+        for direction in _SIDES:
+            # The age of the set, also while a direction refuses everybody for it.
+            ages[roots.crl_file(str(raw["trust"]), direction)] = max(0, math.ceil(seconds))
     return ages
 
 

@@ -24,7 +24,7 @@ A listener of either side::
     name, address, port, authority
     certificate, trust         names of the inventory
     fullchain, key             files of the release in service
-    ca_file, crl_file          bundle of pinned CAs, CRL set in service
+    ca_file, crl_file          bundle of pinned CAs, CRLs in force for its side
     verify_depth               CAs between a leaf and an anchor, at most
     limits                     {body_bytes, header_bytes, requests_per_second, request_burst,
                                connections}: the policy's, or stricter ones of the inventory;

@@ -179,7 +179,7 @@ def _common(
         "fullchain": sources.roots.certificate(certificate, "fullchain.pem"),
         "key": sources.roots.certificate(certificate, "key.pem"),
         "ca_file": f"{root}/trust/{trust}.pem",
-        "crl_file": sources.roots.crl_file(trust),
+        "crl_file": sources.roots.crl_file(trust, "ingress" if ingress else "egress"),
         "verify_depth": trusted.verify_depth(sources.trusted(trust)),
         "limits": limits.of_listener(entry["limits"], policy, f"{where}.limits", ingress=ingress),
     }

@@ -27,9 +27,13 @@ class Roots:
         """A file of the certificate's release in service; the name never changes."""
         return f"{self.release}/{name}/current/{file}"
 
-    def crl_file(self, trust: str) -> str:
-        """The CRL set in service of a trust set."""
-        return f"{self.crl}/{trust}/current/crl.pem"
+    def crl_file(self, trust: str, direction: str) -> str:
+        """What is in force of a trust set's CRLs for ``ingress`` or ``egress``.
+
+        The host decides what that is: the set in service, or a refusal of everybody when it is
+        too old. The name never changes.
+        """
+        return f"{self.crl}/{trust}/{direction}/crl.pem"
 
     def api_key(self, name: str) -> str:
         """The directory of the API key in service; the product says what the file is called."""
