@@ -133,6 +133,21 @@ def tell(
     return done.returncode, output, messages
 
 
+def program() -> str:
+    """Where the program is; HostError PROGRAM-MISSING where it is not."""
+    found = shutil.which("openssl")
+    if found is None:
+        raise HostError(
+            "the openssl program is missing on this host",
+            rule="PROGRAM-MISSING",
+            found="no openssl in PATH",
+            expected="openssl 1.1.1 or 3",
+            where="this host",
+            next_step="install the distribution's openssl package",
+        )
+    return found
+
+
 def _start(
     arguments: Sequence[str],
     data: bytes,
@@ -142,19 +157,10 @@ def _start(
     messages: int = subprocess.DEVNULL,
     readable: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
-    program = shutil.which("openssl")
-    if program is None:
-        raise HostError(
-            "the openssl program is missing on this host",
-            rule="PROGRAM-MISSING",
-            found="no openssl in PATH",
-            expected="openssl 1.1.1 or 3",
-            where="this host",
-            next_step="install the distribution's openssl package",
-        )
+    command = program()
     try:
         return subprocess.run(
-            [program, *arguments],
+            [command, *arguments],
             input=data,
             stdout=output,
             stderr=messages,  # where openssl may quote its input
@@ -169,6 +175,6 @@ def _start(
         rule="PROGRAM-FAILED",
         found=f"no end after {seconds} s",
         expected="openssl runs and ends",
-        where=f"{program} {arguments[0]}",
+        where=f"{command} {arguments[0]}",
         next_step="find out what holds it (no entropy, no CPU time?) and run again",
     )
