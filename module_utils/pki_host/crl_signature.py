@@ -24,7 +24,7 @@ from .crl_tlv import Malformed
 from .errors import HostError
 
 _SECONDS = 300
-_LONGEST_SIGNATURE = 16 * 1024  # more than any key's, and less than a pipe holds
+_LONGEST_SIGNATURE = 16 * 1024  # more than any key's
 _NULL = (0x05, b"")
 _RSA_KEYS = ("1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10")
 _EC_KEYS = ("1.2.840.10045.2.1",)
@@ -105,7 +105,7 @@ def signed_by(source: tlv.File, frame: crl_der.Frame, scheme: Scheme, issuer: Is
     """
     if _kind_of(issuer.key) not in scheme.keys or len(frame.signature) > _LONGEST_SIGNATURE:
         return False
-    with _readable(_pem(issuer.key)) as key, _readable(frame.signature) as signature:
+    with readable(_pem(issuer.key)) as key, readable(frame.signature) as signature:
         files = ["-verify", f"/dev/fd/{key}", "-signature", f"/dev/fd/{signature}"]
         command = [openssl.program(), "dgst", f"-{scheme.digest}", *scheme.options, *files]
         return _fed(command, crl_der.pieces(source, *frame.signed), (key, signature)) == 0
@@ -142,15 +142,23 @@ def _fed(command: Sequence[str], parts: Iterator[bytes], descriptors: Sequence[i
 
 
 @contextlib.contextmanager
-def _readable(data: bytes) -> Iterator[int]:
-    """A pipe's end from which a program reads a few octets that are public."""
+def readable(data: bytes) -> Iterator[int]:
+    """A pipe's end from which a program reads octets that are public: certificates, a key."""
     reading, writing = os.pipe()
+    # Not from here: a pipe may hold as little as a page, and who reads it comes later.
+    writer = threading.Thread(target=_write, args=(writing, data), daemon=True)
     try:
-        os.write(writing, data)
-        os.close(writing)
+        writer.start()
         yield reading
     finally:
-        os.close(reading)
+        os.close(reading)  # ends the writer, too, where nobody read
+        writer.join()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb", buffering=0) as pipe:
+        while data:
+            data = data[pipe.write(data) or 0 :]
 
 
 def _pem(key: bytes) -> bytes:
