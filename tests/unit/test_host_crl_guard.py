@@ -361,7 +361,7 @@ def test_killed_anywhere_it_leaves_one_or_the_other_and_the_next_tick_makes_it_g
 
 
 def dies_at(number: int, host: GuardedHost, seconds: float) -> bool:
-    """A tick in a process that dies before its so-manieth change; False if there are not so many."""
+    """A tick that dies before its change of this number; False if it makes fewer."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
