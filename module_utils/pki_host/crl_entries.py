@@ -30,7 +30,6 @@ REASONS = {
     10: "aACompromise",
 }
 NO_REASON, UNREADABLE_REASON = "no reason given", "unreadable reason"
-_UNDERSTOOD = (REASON_OID, INVALIDITY_OID)
 _WINDOW = 256 * 1024
 _LONGEST_ENTRY = 64 * 1024
 _LONGEST_SERIAL = 64  # RFC 5280 asks for 20 octets at most; CAs have been longer
@@ -126,7 +125,7 @@ def find(
     source: tlv.Bytes | tlv.File, begin: int, end: int, serials: Iterable[int]
 ) -> dict[int, Entry]:
     """The entries of these serials; of several of one serial the first."""
-    wanted = {one.to_bytes(one.bit_length() // 8 + 1, "big") for one in serials if one >= 0}
+    wanted = {_octets(one) for one in serials}
     found: dict[int, Entry] = {}
     if not wanted:
         return found
@@ -138,6 +137,11 @@ def find(
         if batch.odd is not None and batch.odd.serial in wanted:
             found.setdefault(batch.odd.entry.serial, batch.odd.entry)
     return found
+
+
+def _octets(serial: int) -> bytes:
+    size = max(serial, ~serial).bit_length() // 8 + 1
+    return serial.to_bytes(size, "big", signed=True)
 
 
 def _matched(window: bytes, place: int) -> int:
@@ -158,11 +162,9 @@ def _odd(data: bytes, at: int) -> tuple[Odd, int]:
     since = tlv.moment(*parts[1])
     extensions = _extensions(parts[2]) if len(parts) > 2 else {}
     critical = tuple(
-        oid
-        for oid, (is_critical, _) in extensions.items()
-        if is_critical and oid not in _UNDERSTOOD
+        oid for oid, (must, value) in extensions.items() if must and not _understood(oid, value)
     )
-    entry = Entry(tlv.unsigned(serial), since, _reason(extensions))
+    entry = Entry(tlv.integer(serial), since, _reason(extensions))
     return Odd(serial, entry, critical, CERTIFICATE_ISSUER_OID in extensions), found.end
 
 
@@ -193,6 +195,19 @@ def extensions(data: bytes) -> dict[str, tuple[bool, bytes]]:
 def _reason(extensions: dict[str, tuple[bool, bytes]]) -> str:
     if REASON_OID not in extensions:
         return NO_REASON
-    value = extensions[REASON_OID][1]
+    return _reason_in(extensions[REASON_OID][1])
+
+
+def _reason_in(value: bytes) -> str:
     known = REASONS.get(value[2]) if len(value) == 3 and value[:2] == b"\x0a\x01" else None
     return known or UNREADABLE_REASON
+
+
+def _understood(oid: str, value: bytes) -> bool:
+    """Whether an extension of an entry says something that can be read."""
+    if oid == REASON_OID:
+        return _reason_in(value) != UNREADABLE_REASON
+    try:
+        return oid == INVALIDITY_OID and tlv.moment(tlv.whole(value).tag, value[2:]) is not None
+    except Malformed:
+        return False

@@ -118,11 +118,20 @@ def content(data: bytes, tag: int) -> bytes:
     return data[whole(data, tag).start :]
 
 
+def integer(octets: bytes) -> int:
+    """The value of an INTEGER's content, written as DER does: with no octet too many."""
+    head = int.from_bytes(octets[:2], "big") >> 7
+    if not octets or (len(octets) > 1 and head in (0, 0x1FF)):
+        raise Malformed("a number that is not written as DER does")
+    return int.from_bytes(octets, "big", signed=True)
+
+
 def unsigned(octets: bytes) -> int:
-    """The value of an INTEGER's content that is zero or more, written as DER does."""
-    if not octets or octets[0] & 0x80 or (len(octets) > 1 and not octets[0] | octets[1] & 0x80):
-        raise Malformed("a number that is negative or not written as DER does")
-    return int.from_bytes(octets, "big")
+    """The same for a number that is zero or more."""
+    value = integer(octets)
+    if value < 0:
+        raise Malformed("a number that is negative")
+    return value
 
 
 def dotted(octets: bytes) -> str:

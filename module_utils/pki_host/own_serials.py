@@ -14,7 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import crl_der, crl_fetch, openssl
 from .crl_entries import NO_REASON, Entry
@@ -57,22 +57,39 @@ class Asked:
     """What an OCSP responder said of one certificate.
 
     ``status`` is ``good``, ``revoked``, ``unknown``, or ``none`` with ``why`` there is no answer;
-    ``since`` (ISO, UTC) and ``reason`` tell of a revocation.
+    ``source`` the URL that was asked. The rest is as in :class:`Revoked`, for what is revoked.
     """
 
-    known: Known
+    what: str
+    certificate: str
+    serial: str
     status: str
-    url: str = ""
+    source: str = ""
     why: str = ""
     since: str = ""
     reason: str = ""
+    next_step: str = ""
+
+    @staticmethod
+    def of(known: Known, status: str, source: str = "", why: str = "") -> Asked:
+        """An answer about a certificate that is not revoked, as far as this one goes."""
+        serial = format(known.serial, "x")
+        return Asked(known.what, known.certificate, serial, status, source, why)
 
     @property
     def revoked(self) -> Revoked | None:
         """The alarm, if it is one."""
         if self.status != REVOKED:
             return None
-        return _revoked(self.known, f"OCSP {self.url}", self.since, self.reason)
+        return Revoked(
+            self.what,
+            self.certificate,
+            self.serial,
+            self.source,
+            self.since,
+            self.reason,
+            self.next_step,
+        )
 
 
 def revoked(trust: TrustWatch, der_of: Mapping[str, str]) -> list[Revoked]:
@@ -104,10 +121,10 @@ def ask_ocsp(trust: TrustWatch, known: Sequence[Known], limits: Limits) -> list[
 def _asked(trust: TrustWatch, known: Known, limits: Limits, folder: str) -> Asked:
     issuer = next((one for one in trust.authorities if one.sha256 == known.issuer), None)
     if issuer is None:
-        return Asked(known, NONE, why="its CA is not among those of this trust entry")
+        return Asked.of(known, NONE, why="its CA is not among those of this trust entry")
     request = os.path.join(folder, "request")
     why = _make_request(issuer, known, request)
-    answer = Asked(known, NONE, why=why)
+    answer = Asked.of(known, NONE, why=why)
     if why:
         return answer
     with open(request, "rb") as handle:
@@ -142,7 +159,7 @@ def _answer(
     try:
         crl_fetch.transfer(url, path, limits, body=body, content_type=REQUEST_TYPE)
     except HostError as exc:
-        return Asked(known, NONE, url, f"{exc.message}: {exc.found}")
+        return Asked.of(known, NONE, url, f"{exc.message}: {exc.found}")
     try:
         return judge_response(trust.authorities, issuer, known, url, path)
     finally:
@@ -167,11 +184,17 @@ def judge_response(
     status = _STATUS.search(says)
     why = _no_answer(code, says, complains)
     if why or status is None:
-        return Asked(known, NONE, url, why or "it says nothing about the certificate")
+        return Asked.of(known, NONE, url, why or "it says nothing about the certificate")
     if status.group(1) != REVOKED:
-        return Asked(known, status.group(1), url)
-    reason = _REASON.search(says)
-    return Asked(known, REVOKED, url, "", _since(says), reason.group(1) if reason else NO_REASON)
+        return Asked.of(known, status.group(1), url)
+    named = _REASON.search(says)
+    reason = named.group(1) if named else NO_REASON
+    return replace(
+        Asked.of(known, REVOKED, url),
+        since=_since(says),
+        reason=reason,
+        next_step=_next_step(known, reason),
+    )
 
 
 def _no_answer(code: int, says: str, complains: str) -> str:
@@ -189,19 +212,14 @@ def _no_answer(code: int, says: str, complains: str) -> str:
 
 
 def _listed(known: Known, entry: Entry) -> Revoked:
-    since = time.strftime(_ISO, time.gmtime(entry.revoked_at))
-    return _revoked(known, "CRL", since, entry.reason)
-
-
-def _revoked(known: Known, source: str, since: str, reason: str) -> Revoked:
     return Revoked(
         known.what,
         known.certificate,
         format(known.serial, "x"),
-        source,
-        since,
-        reason,
-        _next_step(known, reason),
+        "CRL",
+        time.strftime(_ISO, time.gmtime(entry.revoked_at)),
+        entry.reason,
+        _next_step(known, entry.reason),
     )
 
 
