@@ -20,7 +20,7 @@ from typing import Any
 
 from . import files
 from .crl_watch import TrustWatch, Watch
-from .errors import shown
+from .errors import HostError, shown
 
 ALERT, ERROR, WARNING, INFO = 1, 3, 4, 6
 GAUGE, COUNTER = "gauge", "counter"
@@ -49,6 +49,97 @@ def say(lines: Iterable[Line]) -> None:
     """Write lines to standard error, which the journal reads."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
+
+
+def reason(error: HostError) -> str:
+    """An error in one line, without what to do."""
+    told = f"{error.message}: {error.found}" if error.found else error.message
+    return f"{told} ({error.expected} is wanted)" if error.expected else told
+
+
+def sentence(what: str, error: HostError) -> str:
+    """An error as the sentence of a line: what failed, why, what to do."""
+    step = error.next_step or "see docs/crl.md"
+    return f"{what}: {reason(error)}; {step}"
+
+
+def lines(trust: str, status: Mapping[str, Any]) -> list[Line]:
+    """What the journal gets of one refresh of a trust entry, the most urgent first."""
+    told = [_revoked(trust, one) for one in _each(status, "revoked")]
+    told += [_vanished(trust, one) for one in _each(status, "vanished")]
+    if status.get("why"):
+        told.append(_not_done(trust, status))
+    for authority in _each(status, "authorities"):
+        told += _authority_lines(trust, authority)
+    told += [_unanswered(trust, one) for one in _each(status, "ocsp") if one["status"] == "none"]
+    told += [Line(WARNING, f"{trust}: {note}") for note in status.get("notes") or ()]
+    return [*told, _summary(trust, status)]
+
+
+def _each(status: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    return [one for one in status.get(name) or () if isinstance(one, Mapping)]
+
+
+def _revoked(trust: str, one: Mapping[str, Any]) -> Line:
+    """The top alarm: peers refuse it, or soon will."""
+    since = f" since {one['since']}" if one.get("since") else ""
+    why = f" ({one['reason']})" if one.get("reason") else ""
+    text = f"{trust}: {one['what']}, serial {one['serial']}, is REVOKED{since}{why}"
+    return Line(ALERT, f"{text}, says {one['source']}; next: {one['next_step']}")
+
+
+def _vanished(trust: str, one: Mapping[str, Any]) -> Line:
+    text = (
+        f"{trust}: {one['what']}, serial {one['serial']}, was revoked, is good until "
+        f"{one['not_after']} and is not in its CA's CRL any more since {one['since']}"
+    )
+    return Line(ERROR, f"{text}; ask the CA why, and do not let it back in before they answer")
+
+
+def _not_done(trust: str, status: Mapping[str, Any]) -> Line:
+    if status.get("outcome") == OUTCOMES[3]:
+        return Line(WARNING, f"{trust}: nothing was switched: {status['why']}")
+    text = f"{trust}: CRLs were not all refreshed: {status['why']}"
+    return Line(ERROR, f"{text}; what is in service stays until it is too old; see docs/crl.md")
+
+
+def _authority_lines(trust: str, one: Mapping[str, Any]) -> list[Line]:
+    told = []
+    if one["outcome"] != POLL_OUTCOMES[3]:
+        told = [
+            Line(
+                WARNING,
+                f"{trust}: {failed['url']} has no good CRL of {one['name']}: {failed['why']}; "
+                f"{one['url']} had one; correct or remove that address",
+            )
+            for failed in one["tries"]
+            if failed["why"]
+        ]
+    if one["outcome"] == "new":
+        text = (
+            f"{trust}: new CRL of {one['name']}, number {one['number'] or 'none'}: "
+            f"{one['entries']} entries, {one['added']} added, {one['removed']} removed"
+        )
+        told.append(Line(INFO, f"{text}; nothing to do"))
+    if one["removed_uncertain"]:
+        text = (
+            f"{trust}: {one['removed_uncertain']} serials are not in the CRL of {one['name']} any "
+            "more, and a CRL does not say whether their certificates have expired"
+        )
+        told.append(Line(WARNING, f"{text}; ask the CA if that is more than a few"))
+    return told
+
+
+def _unanswered(trust: str, one: Mapping[str, Any]) -> Line:
+    text = f"{trust}: no OCSP answer about {one['what']}: {one.get('why') or 'no reason is known'}"
+    return Line(WARNING, f"{text}; the CRL counts; it is asked again with the next refresh")
+
+
+def _summary(trust: str, status: Mapping[str, Any]) -> Line:
+    names = [one["name"] for one in _each(status, "gateways") if one["outcome"] == "reloaded"]
+    reloaded = f"; reloaded: {', '.join(names)}" if names else ""
+    count = len(_each(status, "authorities"))
+    return Line(INFO, f"{trust}: {status.get('outcome')}, CRLs of {count} CAs{reloaded}")
 
 
 # -- series --------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import os
 import re
 from typing import Any
 
-from . import files, transaction
+from . import crl_store, files, transaction
+from .crl_store import Store
 from .desired import Applied
 from .errors import HostError
 from .gateways import adapter
@@ -16,30 +17,35 @@ from .service import Daemon, for_host, is_program
 from .systemd import Unit
 from .undo import Undo
 
-_SET = re.compile(r"sets/([0-9a-f]{16})")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 API_KEYS = "api-keys"
 
 
 def crl_sets(root: str, *, pem: bool = False) -> list[dict[str, Any]]:
-    """The CRL set in service of each trust entry, and when it was fetched and has to be again."""
+    """The CRL set in service of each trust entry, when it was fetched and has to be again.
+
+    ``refresh``, ``guard`` and ``grace`` are what the two timers noted of it, empty where nothing.
+    """
+    guarded = _json(os.path.join(root, crl_store.GUARD)).get("trusts")
+    told = guarded if isinstance(guarded, dict) else {}
     found = []
     for trust in _names(root):
-        target = files.link_target(os.path.join(root, trust, "current")) or ""
-        match = _SET.fullmatch(os.path.normpath(target))
-        if match is None:
+        store = Store(root, trust)
+        current = store.current()
+        if current is None:
             continue
-        poll = _json(os.path.join(root, trust, "poll.json"))
-        # Another set was fetched since, and is not in service yet: its times say nothing of this.
-        told = poll if poll.get("set", match[1]) == match[1] else {}
-        text = files.read(os.path.join(root, trust, target, "crl.pem")) or b"" if pem else b""
+        path = os.path.join(store.folder(current.id), crl_store.CRL)
+        text = files.read(path) or b"" if pem else b""
         found.append(
             {
                 "trust": trust,
-                "target": os.path.normpath(target),
-                "fetched_at": str(told.get("fetched_at") or ""),
-                "next_update": str(told.get("next_update") or ""),
+                "target": f"sets/{current.id}",
+                "fetched_at": store.oldest_confirmation(current),
+                "next_update": current.next_update,
                 "pem": text.decode("ascii", "replace"),
+                "refresh": store.status(),
+                "guard": told.get(trust) or {},
+                "grace": _json(os.path.join(store.base, "grace.json")),
             }
         )
     return found

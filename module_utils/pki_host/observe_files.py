@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
-from . import files, openssl
-from .crl_install import CRL
+from . import crl_store, files, openssl
+from .crl_store import CRL, SetFacts, Store
+from .crl_watch import Watch
 from .errors import HostError
 from .key import RECORD
 from .release import KEY
@@ -121,13 +122,37 @@ def _public_digest(key: bytes | None) -> str:
 
 
 def crl_sets(root: str, trusts: Iterable[str]) -> list[dict[str, Any]]:
-    """The CRL set in service of each trust entry, and what is noted of the last poll."""
-    return [_crl_set(root, trust) for trust in trusts]
+    """The CRL set in service of each trust entry, and what refresh, guard and grace say of it."""
+    watch = _watch(root)
+    return [_crl_set(root, trust, watch) for trust in trusts]
 
 
-def _crl_set(root: str, trust: str) -> dict[str, Any]:
+def _watch(root: str) -> Watch | None:
+    """What the host watches; None where no run said so, or nobody can read it."""
+    try:
+        return Watch.load(root)
+    except HostError:
+        return None
+
+
+def _guard(root: str, trust: str) -> dict[str, Any]:
+    """What the guard noted of a trust entry, and when it last looked."""
+    noted = _told(root, crl_store.GUARD)
+    trusts = noted.get("trusts")
+    entry = trusts.get(trust) if isinstance(trusts, dict) else None
+    return {**entry, "ran_at": noted.get("ran_at", "")} if isinstance(entry, dict) else {}
+
+
+def _directions(watch: Watch | None, trust: str) -> dict[str, Any]:
+    """What is to happen in each direction in use once the set is too old."""
+    known = watch.trusts.get(trust) if watch is not None else None
+    return {name: vars(one) for name, one in known.directions.items()} if known else {}
+
+
+def _crl_set(root: str, trust: str, watch: Watch | None) -> dict[str, Any]:
     base = os.path.join(root, trust)
     data = _read(os.path.join(base, "current", CRL))
+    poll = _poll(root, trust)
     return {
         "trust": trust,
         "target": _link(os.path.join(base, "current")),
@@ -135,8 +160,22 @@ def _crl_set(root: str, trust: str) -> dict[str, Any]:
         "sha256": files.sha256(data) if data is not None else "",
         "size": len(data or b""),
         "pem": _crls(data) if data and len(data) <= LARGEST_CRL else "",
-        "poll": _poll(os.path.join(base, "poll.json")),
+        "poll": poll,
+        "fetched_at": poll["fetched_at"],
+        "next_update": poll["next_update"],
+        "refresh": _told(base, "status.json"),
+        "guard": _guard(root, trust),
+        "grace": _told(base, "grace.json"),
+        "watch": _directions(watch, trust),
     }
+
+
+def _told(base: str, name: str) -> dict[str, Any]:
+    """What one of the two timers noted; empty where it did not."""
+    try:
+        return crl_store.read_json(os.path.join(base, name))
+    except HostError:
+        return {}
 
 
 def _crls(data: bytes) -> str:
@@ -144,14 +183,19 @@ def _crls(data: bytes) -> str:
     return b"".join(block + b"\n" for block in _CRL_BLOCK.findall(data)).decode("ascii")
 
 
-def _poll(path: str) -> dict[str, str]:
-    """The note of the last poll; empty values where there is none."""
+def _poll(root: str, trust: str) -> dict[str, str]:
+    """Since when the set in service is not confirmed, when it ends, and what was staged last."""
     try:
-        raw = json.loads(_read(path) or b"{}")
-    except ValueError:
-        raw = {}
-    known = raw if isinstance(raw, dict) else {}
-    return {name: str(known.get(name, "")) for name in ("fetched_at", "next_update", "set")}
+        store = Store(root, trust)
+        current = store.current()
+        staged = crl_store.newest_set(store) or current or SetFacts("", ())
+        return {
+            "fetched_at": store.oldest_confirmation(current),
+            "next_update": current.next_update if current else "",
+            "set": staged.id,
+        }
+    except (HostError, OSError):
+        return {"fetched_at": "", "next_update": "", "set": ""}
 
 
 def _read(path: str) -> bytes | None:

@@ -322,13 +322,12 @@ def test_what_lies_in_the_place_of_crls_and_is_none_stays_on_the_host(tmp_path: 
 def test_the_crl_set_in_service_is_told_whole_and_a_large_one_by_its_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "dca" / "sets" / "one"
+    folder = tmp_path / "dca" / "sets" / "0123456789abcdef"
     folder.mkdir(parents=True)
     (folder / "crl.pem").write_text(LIST)
-    (tmp_path / "dca/current").symlink_to("sets/one")
-    (tmp_path / "dca/poll.json").write_text('{"set": "one", "fetched_at": "2026-01-01T00:00:00Z"}')
+    (tmp_path / "dca/current").symlink_to("sets/0123456789abcdef")
     (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
-    assert (found["pem"], found["poll"]["set"], found["problem"]) == (LIST, "one", "")
+    assert (found["pem"], found["poll"]["set"], found["problem"]) == (LIST, folder.name, "")
     monkeypatch.setattr(observe_files, "LARGEST_CRL", 3)
     (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
     assert found["pem"] == ""
@@ -338,7 +337,7 @@ def test_the_crl_set_in_service_is_told_whole_and_a_large_one_by_its_digest(
 @pytest.mark.parametrize("poll", ["", "[]", "{", '{"set": 1}'])
 def test_a_host_without_crls_says_so_whatever_its_notes_are(tmp_path: Path, poll: str) -> None:
     (tmp_path / "dca").mkdir()
-    (tmp_path / "dca/poll.json").write_text(poll)
+    (tmp_path / "dca/fetched.json").write_text(poll)
     (found,) = observe_files.crl_sets(str(tmp_path), ["dca"])
     assert found["problem"] == "no CRL file is in service"
     assert found["poll"]["fetched_at"] == ""

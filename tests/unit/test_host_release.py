@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from pki_host import compromised, crl_install, files, openssl, release
+from pki_host import compromised, files, openssl, release
 from pki_host import key as host_key
 from pki_host.errors import HostError
 from pki_host.release import Release
@@ -168,62 +168,6 @@ def test_both_pem_forms_of_a_key_belong_to_the_certificate(form: str) -> None:
 def test_another_key_an_encrypted_key_and_garbage_do_not() -> None:
     for key in (key_pem("stranger"), key_pem("leaf", password=b"secret"), b"garbage", b""):
         assert not openssl.belongs_together(key, PEM.encode())
-
-
-# -- CRL sets ------------------------------------------------------------------------------
-
-CRL = "-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n"
-
-
-def crl_set(**changes: Any) -> dict[str, Any]:
-    digest = hashlib.sha256(CRL.encode()).hexdigest()
-    return {"trust": "dip", "pem": CRL, "sha256": digest, "fetched_at": "t", **changes}
-
-
-def test_a_crl_set_is_named_by_its_content_and_installed_once(tmp_path: Path) -> None:
-    root, item = str(tmp_path), crl_install.CrlSet.of(crl_set())
-    assert item.problem(root) == "not on this host"
-    item.install(root)
-    assert item.problem(root) == ""
-    assert Path(item.path(root)).read_text() == CRL
-    assert item.as_result(root, "")["link"] == {
-        "path": f"{root}/dip/current",
-        "target": f"sets/{item.id}",
-    }
-
-
-def test_a_changed_crl_file_is_noticed(tmp_path: Path) -> None:
-    root, item = str(tmp_path), crl_install.CrlSet.of(crl_set())
-    item.install(root)
-    Path(item.path(root)).chmod(0o600)
-    assert item.problem(root) == "mode 0600, not 0644"
-    Path(item.path(root)).write_text("stale")
-    assert item.problem(root) == "changed on this host"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"pem": "", "sha256": hashlib.sha256(b"").hexdigest()},
-        {"sha256": "0" * 64},
-        {"trust": "../dip"},
-    ],
-)
-def test_a_crl_set_that_is_empty_or_not_the_stated_one_is_refused(
-    changes: dict[str, Any],
-) -> None:
-    with pytest.raises(HostError, match="not usable"):
-        crl_install.CrlSet.of(crl_set(**changes))
-
-
-def test_the_poll_record_changes_with_every_fetch_and_only_then(tmp_path: Path) -> None:
-    root, path = str(tmp_path), tmp_path / "dip/poll.json"
-    crl_install.CrlSet.of(crl_set()).record_poll(root)
-    first = path.stat().st_ino
-    crl_install.CrlSet.of(crl_set()).record_poll(root)
-    assert path.stat().st_ino == first
-    crl_install.CrlSet.of(crl_set(fetched_at="later")).record_poll(root)
-    assert '"later"' in path.read_text()
 
 
 # -- keys that were made here ----------------------------------------------------------------
