@@ -85,6 +85,9 @@ host:
       description: The CRL sets in service, in PEM up to a bound.
       type: list
       elements: dict
+    crl_timers:
+      description: The timers C(refresh) and C(guard), each C(active), C(inactive) or C(none).
+      type: dict
     endpoints:
       description: What every listener did in handshakes.
       type: list
@@ -115,6 +118,7 @@ import os
 
 from ansible.module_utils.pki_ansible import run_module
 from ansible.module_utils.pki_host import (
+    crl_units,
     gateway_facts,
     gateways,
     observe_endpoints,
@@ -163,6 +167,7 @@ def handler(module):
                 module.params["release_root"], named(models, "certificates")
             ),
             "crls": observe_files.crl_sets(module.params["crl_root"], named(models, "trusts")),
+            "crl_timers": crl_units.observed(),
             "endpoints": [seen for model in models for seen in observe_endpoints.observe(model)],
             "clock": observe_host.clock(),
             "logs": observe_host.logs(sorted({log_directory(model) for model in models})),

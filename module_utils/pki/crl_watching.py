@@ -65,7 +65,7 @@ def told(
                 "known": [*_ours(trust, own.get(name, ())), *_above(trust)],
                 "longest_validity_days": policies[name].number("validity_days_max"),
                 "max_age_seconds": policies[name].number("crl_max_age_hours") * _HOUR,
-                "on_stale": {side: _on_stale(policies[name], side) for side in DIRECTIONS},
+                "on_stale": on_stale(policies[name]),
                 "limits": _limits(policies[name]),
             }
             for name, trust in trusts.items()
@@ -186,10 +186,12 @@ def _known(
 # --- numbers ------------------------------------------------------------------------------------
 
 
-def _on_stale(policy: Policy, direction: str) -> str:
-    if direction == "ingress":
-        return str(policy.parameter("crl_on_stale_ingress"))
-    return str(policy.parameter("crl_on_stale_egress"))
+def on_stale(policy: Policy) -> dict[str, str]:
+    """What a policy wants of CRLs that are too old, by direction: ``refuse`` or ``alarm``."""
+    return {
+        "ingress": str(policy.parameter("crl_on_stale_ingress")),
+        "egress": str(policy.parameter("crl_on_stale_egress")),
+    }
 
 
 def _limits(policy: Policy) -> dict[str, Any]:

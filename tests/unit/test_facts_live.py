@@ -345,9 +345,28 @@ def controller(world: World, now: Any = NOW) -> set[str]:
     return failed(crls.collect(seen), "crl", f"controller/{TRUST}")
 
 
-def on_host(world: World, kept: bytes, fetched: Any = NOW, **changes: Any) -> set[str]:
+DIRECTION = {"in_force": "current", "why": "", "since": "2026-01-01T00:00:00Z"}
+REFRESH = {
+    "recent_polls": 100, "recent_failures": 2, "last_success_at": public_state.iso(NOW - HOUR),
+    "authorities": [], "revoked": [],
+}  # fmt: skip
+GUARD = {
+    "ran_at": public_state.iso(NOW - SECOND), "alarm_percent": 0, "clock": "steady", "grace": None,
+    "directions": {"ingress": DIRECTION, "egress": DIRECTION},
+}  # fmt: skip
+REFUSES = {"on_stale": "refuse", "max_age_seconds": 82740}
+TIMERS = {"refresh": "active", "guard": "active"}
+
+
+def on_host(
+    world: World, kept: bytes, fetched: Any = NOW, timers: Any = TIMERS, **changes: Any
+) -> set[str]:
     digest = hashlib.sha256(kept).hexdigest()
     told = {
+        "refresh": REFRESH,
+        "guard": GUARD,
+        "grace": {},
+        "watch": {"ingress": REFUSES, "egress": REFUSES},
         "trust": TRUST,
         "problem": "",
         "sha256": digest,
@@ -356,7 +375,8 @@ def on_host(world: World, kept: bytes, fetched: Any = NOW, **changes: Any) -> se
         "poll": {"fetched_at": public_state.iso(fetched), "next_update": "", "set": digest[:16]},
         **changes,
     }
-    return failed(crls.collect(scene(world, {"crls": [told]})), "crl", f"gw1/{TRUST}")
+    seen = scene(world, {"crls": [told], "crl_timers": timers})
+    return failed(crls.collect(seen), "crl", f"gw1/{TRUST}")
 
 
 def both(issuing: bytes, root: bytes) -> bytes:
@@ -419,6 +439,106 @@ def test_a_host_whose_last_delivery_is_old_is_found(world: World) -> None:
     assert "DIP-3.5.2.6-CRL-TTL" in on_host(
         world, b"x", poll={"fetched_at": "soon", "next_update": "", "set": ""}
     )
+
+
+def latest(world: World) -> bytes:
+    return crl_cache.load(
+        world.inputs().trust[TRUST], world.cache, now=NOW, max_age=timedelta(hours=24)
+    ).pem
+
+
+def test_a_host_that_fetched_a_newer_set_than_the_controller_is_not_behind(world: World) -> None:
+    world.crls(issuing=ISSUING.crl(number=5), root=ROOT.crl())
+    assert on_host(world, both(ISSUING.crl(number=6), ROOT.crl())) == set()
+
+
+LARGE = {"pem": "", "size": 30_000_000, "sha256": "ab" * 32}
+
+
+def told_of(authority: factory.Authority, **changes: Any) -> dict[str, Any]:
+    """A CA in the status of a host's last poll."""
+    return {
+        "sha256": authority.sha256, "crl_sha256": "cd" * 32, "number": "7", "entries": 1_000_000,
+        "this_update": public_state.iso(NOW), "next_update": public_state.iso(NOW + DAY),
+        "removed_known": [], "removed_uncertain": 0, **changes,
+    }  # fmt: skip
+
+
+def test_a_set_too_large_to_be_sent_is_judged_by_what_the_host_told_of_its_crls(
+    world: World,
+) -> None:
+    listed = [told_of(ISSUING), told_of(ROOT)]
+    assert on_host(world, b"x", **LARGE, refresh={**REFRESH, "authorities": listed}) == set()
+    ended = [told_of(ISSUING, next_update=public_state.iso(NOW - DAY)), told_of(ROOT)]
+    assert "DIP-3.5.2.5-RP-CHECK" in on_host(
+        world, b"x", **LARGE, refresh={**REFRESH, "authorities": ended}
+    )
+    assert "DIP-3.5.2.5-RP-CHECK" in on_host(
+        world, b"x", **LARGE, refresh={**REFRESH, "authorities": listed[:1]}
+    )
+
+
+# What a host tells besides -> the one rule that finds it.
+WATCHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "a host without timers": (
+        "DIP-3.5.2.6-TIMERS", {"timers": {"refresh": "none", "guard": "none"}, "guard": {}},
+    ),
+    "nobody asked about timers": ("DIP-3.5.2.6-TIMERS", {"timers": {}}),
+    "a guard that is stopped": (
+        "DIP-3.5.2.6-ENFORCED", {"timers": {"refresh": "active", "guard": "inactive"}},
+    ),
+    "a guard that never looked": ("DIP-3.5.2.6-ENFORCED", {"guard": {}}),
+    "a guard that looked in the future": (
+        "DIP-3.5.2.6-ENFORCED", {"guard": {**GUARD, "ran_at": public_state.iso(NOW + HOUR)}},
+    ),
+    "a direction in which nothing happens": (
+        "DIP-3.5.2.6-ENFORCED", {"watch": {"ingress": REFUSES}},
+    ),
+    "a direction that refuses": (
+        "DIP-3.5.2.6-BUDGET",
+        {"guard": {**GUARD, "directions": {"egress": {"in_force": "refusal", "why": "too old"}}}},
+    ),
+    "an alarm": ("DIP-3.5.2.6-BUDGET", {"guard": {**GUARD, "alarm_percent": 50}}),
+    "polls that fail": (
+        "DIP-3.6.1-POLL-SUCCESS", {"refresh": {**REFRESH, "recent_failures": 11}},
+    ),
+    "a last success of yesterday": (
+        "DIP-3.6.1-POLL-SUCCESS",
+        {"refresh": {**REFRESH, "last_success_at": public_state.iso(NOW - 25 * HOUR)}},
+    ),
+    "a revoked certificate of ours": (
+        "DIP-3.6.1-OWN-SERIAL",
+        {"refresh": {**REFRESH, "revoked": [{"what": "our certificate", "source": "CRL"}]}},
+    ),
+    "a serial that went away": (
+        "DIP-3.5.2.5-REMOVED",
+        {"refresh": {**REFRESH, "authorities": [told_of(ISSUING, removed_known=["our own"])]}},
+    ),
+    "a clock that was set": ("DIP-3.5.2.6-CLOCK", {"guard": {**GUARD, "clock": "jumped"}}),
+    "a grace": (
+        "DIP-3.5.2.6-GRACE",
+        {"grace": {"by": "Ada", "reason": "x", "until": public_state.iso(NOW + HOUR)}},
+    ),
+    "a grace without an end": ("DIP-3.5.2.6-GRACE", {"grace": {"by": "Ada", "reason": "x"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_what_a_host_tells_of_polls_and_guard_is_found_by_one_rule(world: World, name: str) -> None:
+    rule, told = WATCHED[name]
+    assert on_host(world, latest(world), **told) == {rule}
+
+
+def test_a_host_that_has_not_polled_yet_is_not_blamed_for_it(world: World) -> None:
+    assert on_host(world, latest(world), refresh={}) == set()
+
+
+@pytest.mark.parametrize("junk", [[], "x", 7, {"authorities": 3, "revoked": "no", "polls": []}])
+def test_what_nobody_can_read_of_a_host_is_not_good_and_ends_no_run(
+    world: World, junk: Any
+) -> None:
+    found = on_host(world, latest(world), guard=junk, refresh=junk, grace=junk, watch=junk)
+    assert "DIP-3.5.2.6-ENFORCED" in found
 
 
 # -- hosts ---------------------------------------------------------------------------------

@@ -11,14 +11,15 @@ from typing import Any
 
 from cryptography import x509
 
-from .. import crl_cache, revocation, session
+from .. import crl_cache, crl_watching, revocation, session
 from ..documents import Collected, Declaration, Document
 from ..download import Patience
 from ..errors import PkiError
 from ..policy import Policy
 from ..revocation import Crl
 from ..trust_files import Ca, LoadedTrust
-from . import listeners
+from . import crl_watched, listeners
+from .moments import hours_since, moment
 from .scene import Collector, Scene
 
 KIND = "crl"
@@ -43,7 +44,15 @@ def collect(scene: Scene) -> Collected:
             declarations.append(Declaration(KIND, label, policy.name, place))
             raw = _raw(scene, host, name)
             if raw is not None:
-                on_host = _on_host(scene, trust, raw)
+                on_host = {
+                    **_on_host(scene, trust, raw),
+                    **crl_watched.facts(
+                        raw,
+                        scene.hosts[host].get("crl_timers") or {},
+                        crl_watching.on_stale(policy),
+                        scene.inputs.now,
+                    ),
+                }
                 documents.append(Document(KIND, label, policy.name, on_host, place))
     return scene.collected(declarations, documents)
 
@@ -72,20 +81,21 @@ def _controller(scene: Scene, trust: LoadedTrust, policy: Policy) -> dict[str, A
         read = [_parsed(content) for content, _ in kept.values() if content]
         crls = tuple(crl for found, _ in read for crl in found)
         problem = "; ".join(why for _, why in read if why)
-        moments = [_moment(text) for _, text in kept.values()]
-        fetched = [moment for moment in moments if moment is not None]
+        moments = [moment(text) for _, text in kept.values()]
+        fetched = [one for one in moments if one is not None]
         if len(fetched) < len(moments):
             fetched = []
     identity = _identity(b"".join(revocation.to_pem(crl.der) for crl in crls))
     return {
         "place": "controller",
         "problem": problem,
-        "fetched_age_hours": _hours(inputs.now, min(fetched)) if fetched else _NEVER,
+        "fetched_age_hours": hours_since(min(fetched), inputs.now) if fetched else _NEVER,
         "in_service": identity,
         "latest": identity,
         **_contents(trust, crls, inputs.now),
         "unknown_is": _without_crls(trust, inputs.now),
         "fetch": _patience(Patience.of(policy)),
+        **crl_watched.NOTHING,
     }
 
 
@@ -93,20 +103,83 @@ def _on_host(scene: Scene, trust: LoadedTrust, raw: Mapping[str, Any]) -> dict[s
     here = session.cached_crls(scene.inputs, [trust.name])[trust.name]
     same = bool(raw["sha256"]) and raw["sha256"] == here.sha256
     crls, problem = _parsed(here.pem if same else str(raw["pem"]).encode("ascii", "replace"))
+    contents = _contents(trust, crls, scene.inputs.now)
     if raw["sha256"] and not same and not raw["pem"]:
-        problem = f"a set of {raw['size']} bytes, too large to look at"
-    fetched = _moment(str(raw["poll"]["fetched_at"]))
+        told = _told(trust, raw, scene.inputs.now)
+        problem = "" if told else f"a set of {raw['size']} bytes, too large to look at"
+        contents = {**contents, "authorities": told} if told else contents
+    fetched = moment(str(raw["poll"]["fetched_at"]))
+    controller = _contents(trust, _parsed(here.pem)[0], scene.inputs.now)
     return {
         "place": "host",
         "problem": str(raw["problem"]) or problem,
-        "fetched_age_hours": _hours(scene.inputs.now, fetched) if fetched else _NEVER,
+        "fetched_age_hours": hours_since(fetched, scene.inputs.now) if fetched else _NEVER,
         "in_service": str(raw["sha256"])[:16],
-        # What the controller holds is what the last poll brought; an incomplete set is not
-        # handed on, and then the host's own note of its last delivery counts.
-        "latest": here.sha256[:16] if here.complete else str(raw["poll"]["set"]),
-        **_contents(trust, crls, scene.inputs.now),
+        "latest": _latest(here, raw, controller["authorities"], contents["authorities"]),
+        **contents,
         "unknown_is": "not tried",
         "fetch": dict(_NO_FETCH),
+    }
+
+
+def _latest(
+    here: crl_cache.CrlSet,
+    raw: Mapping[str, Any],
+    controller: Sequence[Mapping[str, Any]],
+    host: Sequence[Mapping[str, Any]],
+) -> str:
+    """The set that the last poll brought: ours, or what the host itself fetched since.
+
+    An incomplete set of ours is not handed on; then the host's own note of its last one counts.
+    """
+    if not here.complete:
+        return str(raw["poll"]["set"])
+    newer = all(
+        theirs["signature_valid"] and _issue(theirs) >= _issue(ours)
+        for ours, theirs in zip(controller, host, strict=True)
+    )
+    return str(raw["sha256"])[:16] if newer else here.sha256[:16]
+
+
+def _issue(authority: Mapping[str, Any]) -> tuple[float, int]:
+    """What is greater of a newer CRL: when it was issued, then its number."""
+    number = str(authority["number"])
+    return -authority["this_update_age_hours"], int(number) if number.isdecimal() else 0
+
+
+def _told(trust: LoadedTrust, raw: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+    """What the host's last poll tells of a set that is too large to be sent; empty without one.
+
+    The host judged each CRL before it kept it, signature and scope included.
+    """
+    status = raw.get("refresh")
+    listed = status.get("authorities") if isinstance(status, Mapping) else None
+    entries = [one for one in listed or () if isinstance(one, Mapping)]
+    told = {str(one.get("sha256")): one for one in entries if one.get("crl_sha256")}
+    issuing = {ca.sha256 for ca in trust.issuers}
+    if any(ca.sha256 not in told for ca in trust.authorities):
+        return []
+    return [
+        {
+            **_as_told(ca, "user" if ca.sha256 in issuing else "ca", told[ca.sha256], now),
+            "kept_after": ca.retire_after if ca.sha256 in trust.kept else "",
+        }
+        for ca in trust.authorities
+    ]
+
+
+def _as_told(ca: Ca, needs: str, entry: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    begun, ends = moment(str(entry.get("this_update"))), moment(str(entry.get("next_update")))
+    return {
+        "name": ca.common_name,
+        "needs": needs,
+        "present": True,
+        "signature_valid": True,
+        "this_update_age_hours": hours_since(begun, now) if begun else _NEVER,
+        "next_update_left_hours": -hours_since(ends, now) if ends else _NEVER,
+        "number": str(entry.get("number") or "")[:60],
+        "scope": needs,
+        "distribution_points": [],
     }
 
 
@@ -151,10 +224,10 @@ def _authority(ca: Ca, needs: str, crls: Sequence[Crl], now: datetime) -> dict[s
     if not own:
         return facts
     newest = max(own, key=lambda crl: (crl.this_update, crl.number or 0))
-    left = _NEVER if newest.next_update is None else -_hours(now, newest.next_update)
+    left = _NEVER if newest.next_update is None else -hours_since(newest.next_update, now)
     return {
         **facts,
-        "this_update_age_hours": _hours(now, newest.this_update),
+        "this_update_age_hours": hours_since(newest.this_update, now),
         "next_update_left_hours": left,
         "number": "" if newest.number is None else str(newest.number),
         "scope": newest.scope,
@@ -192,18 +265,6 @@ def _patience(patience: Patience) -> dict[str, Any]:
 
 def _identity(pem: bytes) -> str:
     return hashlib.sha256(pem).hexdigest()[:16] if pem else ""
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
-
-
-def _hours(now: datetime, moment: datetime) -> float:
-    return round((now - moment).total_seconds() / 3600, 4)
 
 
 COLLECTOR = Collector(kinds=frozenset({KIND}), scopes=frozenset({"live"}), collect=collect)
