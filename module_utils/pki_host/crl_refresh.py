@@ -392,12 +392,13 @@ class _Poll:
             attempts=1,
             total_seconds=min(self.watch.fetch.total_seconds, _OCSP_SECONDS),
         )
-        for one in own_serials.ask_ocsp(self.trust, due, limits):
-            answers[_key(one.known)] = {
-                "asked_at": crl_store.iso(self.clock.now),
-                "answer": _answer(one),
-                "revoked": vars(one.revoked) if one.revoked else None,
-            }
+        for one in due:
+            for answer in own_serials.ask_ocsp(self.trust, [one], limits):
+                answers[_key(one)] = {
+                    "asked_at": crl_store.iso(self.clock.now),
+                    "answer": vars(answer),
+                    "revoked": vars(answer.revoked) if answer.revoked else None,
+                }
 
     def _ocsp_due(self, asked: object) -> bool:
         if not isinstance(asked, dict) or asked["answer"]["status"] == own_serials.NONE:
@@ -449,20 +450,6 @@ def _gateways(switched: Switched) -> list[dict[str, str]]:
 
 def _key(known: Known) -> str:
     return f"{known.issuer}/{known.serial:x}"
-
-
-def _answer(asked: own_serials.Asked) -> dict[str, str]:
-    """What a responder said, for ``status.json``."""
-    return {
-        "what": asked.known.what,
-        "certificate": asked.known.certificate,
-        "serial": f"{asked.known.serial:x}",
-        "status": asked.status,
-        "url": asked.url,
-        "why": asked.why,
-        "since": asked.since,
-        "reason": asked.reason,
-    }
 
 
 if __name__ == "__main__":
