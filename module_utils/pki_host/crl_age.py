@@ -115,10 +115,10 @@ def since(stamp: Stamp, now: Moment, tolerance: float) -> Optional[Since]:
     wall = now.wall - stamp.at
     if stamp.boot == now.boot and stamp.boot:
         passed = now.boottime - stamp.boottime
-        if passed < 0:  # nothing in one boot happens after now: somebody wrote this by hand
+        if passed < -tolerance:  # nothing in one boot happens after now: written by hand
             return None
         jumped = abs(wall - passed) > tolerance
-        return Since(max(wall, passed), JUMPED if jumped else STEADY)
+        return Since(max(wall, passed, 0.0), JUMPED if jumped else STEADY)
     if wall < -tolerance:
         return None
     return Since(max(wall, 0.0), STEADY)

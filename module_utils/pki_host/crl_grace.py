@@ -82,11 +82,15 @@ def read(crl_root: str, trust: str) -> Optional[Grace]:
     return Grace.of(raw) if isinstance(raw, dict) else None
 
 
+def encode(grace: Grace) -> bytes:
+    """The bytes of the file."""
+    return (json.dumps(grace.as_json(), indent=1, sort_keys=True) + "\n").encode()
+
+
 def write(crl_root: str, trust: str, grace: Grace) -> None:
     """Put a grace in the place of any other."""
-    data = json.dumps(grace.as_json(), indent=1, sort_keys=True) + "\n"
     files.require_own(crl_root, trust)
-    files.write(path(crl_root, trust), data.encode(), files.PUBLIC)
+    files.write(path(crl_root, trust), encode(grace), files.PUBLIC)
 
 
 def remove(crl_root: str, trust: str) -> None:
@@ -95,15 +99,15 @@ def remove(crl_root: str, trust: str) -> None:
     files.remove(path(crl_root, trust))
 
 
-def judge(trust: str, grace: Grace, age: Age, now: Moment, longest: float) -> None:
-    """HostError CRL-GRACE for a grace that nobody may grant.
+def judge(trust: str, grace: Grace, age: Age, longest: float) -> None:
+    """HostError CRL-GRACE for a grace that nobody may grant now.
 
     ``age``: of the set in service; ``longest``: seconds that the policy allows.
     """
     if not grace.by.strip() or not grace.reason.strip():
         lacks = "reason" if grace.by.strip() else "by"
         raise _refused(trust, f"no {lacks}", "who grants it and why", f"say {lacks}=...")
-    length = grace.until - now.wall
+    length = grace.until - grace.granted.at
     if length <= 0:
         end = crl_age.iso(grace.until)
         raise _refused(trust, f"an end in the past, {end}", "an end to come", "give a later end")

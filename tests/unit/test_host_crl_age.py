@@ -44,7 +44,7 @@ def age(*members: Member, now: Moment = NOW) -> Age:
         pytest.param(stamp(HOUR, 9, boot=""), HOUR, STEADY, id="no boot recorded"),
         pytest.param(stamp(-100, 9, boot="another"), 0, STEADY, id="just ahead of us"),
         pytest.param(stamp(-HOUR, 9, boot="another"), UNKNOWN, JUMPED, id="the future"),
-        pytest.param(stamp(HOUR, -1), UNKNOWN, JUMPED, id="after now in this boot"),
+        pytest.param(stamp(HOUR, -HOUR), UNKNOWN, JUMPED, id="after now in this boot"),
         pytest.param(None, UNKNOWN, STEADY, id="never confirmed"),
     ],
 )
