@@ -157,11 +157,16 @@ def install(program_dir: str, program: Program) -> None:
             files.discard_directory(os.path.join(program_dir, old))
 
 
+def is_there(program_dir: str) -> bool:
+    """Whether any version is on this host."""
+    current = files.link_target(os.path.join(program_dir, CURRENT))
+    return current is not None or bool(_installed(program_dir))
+
+
 def remove(program_dir: str) -> bool:
     """Take every version away, and the directory once it is empty; True if there was one."""
-    current = os.path.join(program_dir, CURRENT)
-    there = files.link_target(current) is not None or bool(_installed(program_dir))
-    files.remove(current)
+    there = is_there(program_dir)
+    files.remove(os.path.join(program_dir, CURRENT))
     for name in _installed(program_dir):
         files.discard_directory(os.path.join(program_dir, name))
     files.sweep_directories(program_dir)

@@ -181,7 +181,9 @@ def texts(watch: crl_watch.Watch, places: Places) -> dict[str, str]:
         watch.gateway_root,
         watch.metrics_dir,
     ):
-        _require_visible(path)
+        _require_plain(path)
+        if _is_system(places.units_dir):
+            _require_visible(path)
     timer = watch.refresh
     values = {
         "python": places.interpreter,
@@ -399,7 +401,10 @@ def _systemctl(*arguments: str) -> str:
 
 def _require_visible(path: str) -> None:
     if any(path == hidden or path.startswith(f"{hidden}/") for hidden in _HIDDEN):
-        raise _unusable("it could not see this path", path, f"not in {', '.join(_HIDDEN)}")
+        raise _unusable("they could not see this path", path, f"not in {', '.join(_HIDDEN)}")
+
+
+def _require_plain(path: str) -> None:
     if not os.path.isabs(path) or not _PLAIN.fullmatch(path):
         raise _unusable("a path that does not fit into a unit", path, "letters, digits, _/.,:=@+-")
 
