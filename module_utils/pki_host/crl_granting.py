@@ -170,7 +170,9 @@ def table(entries: list[dict[str, Any]]) -> list[str]:
     lines = []
     for entry in entries:
         in_force = ", ".join(f"{name}: {what}" for name, what in entry["in_force"].items())
-        age = f"{entry['age_seconds']} s old" if entry["age_seconds"] >= 0 else "of unknown age"
+        age = (
+            f"{_hours(entry['age_seconds'])} old" if entry["age_seconds"] >= 0 else "of unknown age"
+        )
         grace = entry["grace"]
         excused = (
             f"; grace until {grace['until']} by {grace['by']}: {grace['reason']}"
@@ -178,12 +180,16 @@ def table(entries: list[dict[str, Any]]) -> list[str]:
             if grace
             else ""
         )
-        left = entry["next_update_left_seconds"]
+        left = _hours(entry["next_update_left_seconds"])
         why = "".join(f"; {one}" for one in entry["why"])
         lines.append(
-            f"{entry['trust']}: {age}, {left} s to the next update; {in_force}{excused}{why}"
+            f"{entry['trust']}: {age}, {left} to the next update; {in_force}{excused}{why}"
         )
     return lines
+
+
+def _hours(seconds: int) -> str:
+    return f"{seconds / _HOUR:.1f} h"
 
 
 def _refused(message: str, found: str, expected: str, where: str) -> HostError:

@@ -186,7 +186,7 @@ def test_the_list_says_what_is_in_force_and_why(host: GuardedHost) -> None:
     assert entry["in_force"] == {"ingress": "refusal", "egress": "refusal"}
     assert entry["age_seconds"] == DAY + HOUR
     (line,) = table([entry])
-    assert line.startswith(f"{TRUST}: {DAY + HOUR} s old, ")
+    assert line.startswith(f"{TRUST}: 25.0 h old, 168.0 h to the next update; ")
     assert "ingress: refusal" in line
     assert "are allowed" in line
     grant(host, hours=4)
