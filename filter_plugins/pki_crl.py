@@ -40,8 +40,14 @@ def watch(
         raise AnsibleFilterError(str(exc)) from None
 
 
+def told(hosts: Any, hostvars: Mapping[str, Any], field: str) -> list[str]:
+    """What the hosts said of their CRLs, ``alarms`` or ``problems``, each with the host's name."""
+    results = {host: hostvars[host].get("crl_cache_install_result") or {} for host in hosts}
+    return [f"{host}: {text}" for host, one in results.items() for text in one.get(field) or ()]
+
+
 class FilterModule:
     """Registers the filters."""
 
     def filters(self) -> dict[str, Any]:
-        return {"pki_crl_watch": watch}
+        return {"pki_crl_watch": watch, "pki_crl_told": told}

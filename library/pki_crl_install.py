@@ -8,14 +8,22 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: pki_crl_install
-short_description: Put verified CRL sets on a host
+short_description: Put verified CRL sets on a host, and have it keep them fresh
 version_added: 0.1.0
 description:
   - Writes each set into a directory named by its content. The gateway's transaction switches the
     C(current) link to it, so a set that the gateway cannot load is never in service.
+  - What the controller brings is judged again on the host, and of every CA the newest CRL of
+    controller and host is in the set. A trust entry for which the controller brings nothing keeps
+    what it has.
   - A set that is empty, or whose digest is not the stated one, is refused.
-  - When the set was fetched is recorded beside it in C(poll.json). Nothing a gateway reads depends
-    on that file, so writing it is not reported as a change.
+  - When each CRL was last confirmed by its source is recorded beside the sets. Nothing a gateway
+    reads depends on that file, so writing it is not reported as a change.
+  - With O(watch) the host goes on by itself. It gets the program that polls the CAs and the one
+    that refuses what is too old, made of the code that this module runs, and two timers of systemd
+    that start them. An edit of program or units is put back. A unit that a person masked is left,
+    and is a problem.
+  - With O(service=daemon) there are no timers. Then this module looks at the age once in every run.
 author:
   - The mtls-certificates maintainers (@mtls-certificates)
 attributes:
@@ -35,6 +43,25 @@ options:
     type: list
     elements: dict
     required: true
+  watch:
+    description:
+      - What the host is to watch, as the filter C(pki_crl_watch) makes it.
+      - Left out, the host goes on as it does. Empty, it watches nothing from now on - timers,
+        program and what they recorded are removed, and what is in force is the CRL set again.
+    type: dict
+  service:
+    description: Who starts the two programs. C(daemon) is nobody, for hosts without systemd.
+    type: str
+    choices: [daemon, systemd]
+    default: daemon
+  program_dir:
+    description: Directory of the two programs on the host.
+    type: path
+    default: /usr/local/lib/pki-crl
+  units_dir:
+    description: Directory of the units. Any other than the default is read by no systemd.
+    type: path
+    default: /etc/systemd/system
 """
 
 EXAMPLES = r"""
@@ -42,6 +69,15 @@ EXAMPLES = r"""
   pki_crl_install:
     crl_root: /var/lib/pki-crl
     sets: "{{ crls.sets }}"
+
+- name: Put the CRL sets on the host and have it keep them fresh
+  pki_crl_install:
+    crl_root: /var/lib/pki-crl
+    sets: "{{ crls.sets }}"
+    watch: >-
+      {{ crls.watch | pki_crl_watch(host={'name': inventory_hostname, 'groups': group_names},
+         gateway_root='/etc/pki/gateway', metrics_dir='/var/lib/pki-crl/metrics') }}
+    service: systemd
 """
 
 RETURN = r"""
@@ -57,6 +93,21 @@ sets:
       changed: false
       next_update: "2026-01-02T00:00:00Z"
       link: {path: /var/lib/pki-crl/dip-nonprod/current, target: sets/0123456789abcdef}
+remarks:
+  description: What was brought and not taken, as text; also shown as warnings.
+  returned: success
+  type: list
+  elements: str
+alarms:
+  description: What is wrong with the CRLs of this host, the most urgent first, and what to do.
+  returned: success
+  type: list
+  elements: str
+problems:
+  description: What keeps the host from watching its CRLs and is left to a person.
+  returned: success
+  type: list
+  elements: str
 trail:
   description: What was changed, for the audit trail; empty in check mode.
   returned: always
@@ -64,49 +115,91 @@ trail:
   elements: dict
 """
 
-import os
-
 from ansible.module_utils.pki_ansible import run_module
-from ansible.module_utils.pki_host import crl_install, files, trail
+
+# crl_guard and crl_refresh: so that Ansible brings them; the timers' programs are made of them.
+from ansible.module_utils.pki_host import (
+    crl_alarms,
+    crl_guard,  # noqa: F401
+    crl_merge,
+    crl_program,
+    crl_refresh,  # noqa: F401
+    crl_setup,
+    crl_units,
+    crl_watch,
+    files,
+    trail,
+)
 
 SPEC = {
     "crl_root": {"type": "path", "required": True},
     "sets": {"type": "list", "elements": "dict", "required": True},
+    "watch": {"type": "dict"},
+    "service": {"type": "str", "choices": list(crl_setup.SERVICES), "default": "daemon"},
+    "program_dir": {"type": "path", "default": crl_program.PROGRAM_DIR},
+    "units_dir": {"type": "path", "default": crl_units.UNITS_DIR},
 }
 
 
-def install(root, sets):
-    """Each set with what was wrong with it, after putting it right under the root's lock."""
-    with files.HostLock(os.path.join(root, ".lock")):
-        judged = [(entry, entry.problem(root)) for entry in sets]
-        for entry, problem in judged:
-            if problem:
-                entry.install(root)
-            entry.record_poll(root)
-    return judged
+def staged(module, watch):
+    """Of every trust entry the set it is to have, after putting it there."""
+    params = module.params
+    found = crl_merge.merge(params["crl_root"], watch, params["sets"], check=module.check_mode)
+    wrong = [one for one in found if one.problem]
+    return {
+        "changed": bool(wrong),
+        "sets": [one.as_result() for one in found],
+        "remarks": [f"{one.trust}: {remark}" for one in found for remark in one.remarks],
+        "diff": {"before": "".join(f"{one.file}: {one.problem}\n" for one in wrong), "after": ""},
+        "trail": [
+            trail.event("CRL set installed", artefacts={f"CRLs of {one.trust}": one.sha256})
+            for one in ([] if module.check_mode else wrong)
+        ],
+    }
+
+
+def wanted(params):
+    """How this host is to watch its CRLs, or None where nobody says."""
+    if params["watch"] is None:
+        return None
+    return crl_setup.of(
+        crl_watch.of(params["watch"]) if params["watch"] else None,
+        crl_root=params["crl_root"],
+        service=params["service"],
+        program_dir=params["program_dir"],
+        units_dir=params["units_dir"],
+    )
+
+
+def waits(result):
+    """Whether a set is there that the gateways' transaction has not switched to."""
+    links = [entry["link"] for entry in result["sets"]]
+    return any(files.link_target(link["path"]) != link["target"] for link in links)
 
 
 def handler(module):
-    root = module.params["crl_root"]
-    sets = [crl_install.CrlSet.of(raw) for raw in module.params["sets"]]
-    if module.check_mode or not sets:
-        judged = [(entry, entry.problem(root)) for entry in sets]
-    else:
-        judged = install(root, sets)
-    wrong = [f"{entry.path(root)}: {problem}\n" for entry, problem in judged if problem]
-    installed = [] if module.check_mode else [entry for entry, problem in judged if problem]
-    return {
-        "changed": bool(wrong),
-        "sets": [entry.as_result(root, problem) for entry, problem in judged],
-        "diff": {"before": "".join(wrong), "after": ""},
-        "trail": [
-            trail.event(
-                "CRL set installed",
-                artefacts={f"CRLs of {entry.trust}": files.sha256(entry.pem.encode())},
-            )
-            for entry in installed
-        ],
-    }
+    root, check = module.params["crl_root"], module.check_mode
+    setup = wanted(module.params)
+    done = [setup.keep_watch(check=check)] if setup else []
+    watch = setup.watch if setup else crl_watch.load(root)
+    result = staged(module, watch)
+    if setup:
+        done.append(setup.arrange(check=check))
+        if not waits(result):
+            done.append(setup.look(check=check))
+    for remark in result["remarks"]:
+        module.warn(remark)
+    settled = not any(one.changes for one in done)
+    ticking = bool(setup) and setup.runs_timers and settled
+    changes = crl_setup.diff(done)
+    result["changed"] = result["changed"] or bool(changes)
+    result["diff"]["before"] += changes
+    result["alarms"] = crl_alarms.alarms(root, watch, ticking=ticking)
+    result["problems"] = [problem for one in done for problem in one.problems]
+    if changes and not check:
+        digests = {"watch.json": files.sha256(watch.encode())} if watch else {}
+        result["trail"].append(trail.event("watch over CRLs changed", artefacts=digests))
+    return result
 
 
 def main():
