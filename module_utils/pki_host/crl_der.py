@@ -171,15 +171,13 @@ def frame(source: tlv.File) -> Frame:
     if octets[:1] != b"\0":
         raise Malformed("a signature that is not a whole number of octets")
     parts = list(_signed_parts(source, signed))
-    version = _version(source, parts)
+    _skip_version(source, parts)
     inner, issuer, this_update = _next(parts), _next(parts), _next(parts)
     later = parts.pop(0) if parts and parts[0].tag in _TIMES else None
     listed = parts.pop(0) if parts and parts[0].tag == tlv.SEQUENCE else None
     more = parts.pop(0) if parts and parts[0].tag == _EXTENSIONS else None
     if parts or inner.tag != tlv.SEQUENCE or issuer.tag != tlv.SEQUENCE:
         raise Malformed("parts that no CRL has")
-    if more is not None and not version:
-        raise Malformed("extensions in a CRL of the first version")
     return Frame(
         signed=(signed.begin, signed.end),
         inner=_beside(source, inner.begin, inner.end),
@@ -233,13 +231,11 @@ def _signed_parts(source: tlv.File, signed: tlv.Span) -> Iterator[tlv.Span]:
     raise Malformed("parts that no CRL has")
 
 
-def _version(source: tlv.File, parts: list[tlv.Span]) -> int:
-    if not parts or parts[0].tag != tlv.INTEGER:
-        return 0
-    found = parts.pop(0)
-    if source.piece(found.start, found.end) != bytes([_VERSION_2]):
-        raise Malformed("a version that no CRL has")
-    return _VERSION_2
+def _skip_version(source: tlv.File, parts: list[tlv.Span]) -> None:
+    if parts and parts[0].tag == tlv.INTEGER:
+        found = parts.pop(0)
+        if source.piece(found.start, found.end) != bytes([_VERSION_2]):
+            raise Malformed("a version that no CRL has")
 
 
 def _next(parts: list[tlv.Span]) -> tlv.Span:
