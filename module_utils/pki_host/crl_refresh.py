@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,7 +137,9 @@ def _write_metrics(watch: Watch, told: Mapping[str, Mapping[str, Any]], now: flo
 
 
 def _fault(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    """A slip of ours: its kind and its place."""
+    last = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{type(exc).__name__} in {os.path.basename(last.filename)} line {last.lineno}"
 
 
 @dataclass

@@ -389,16 +389,30 @@ def newest_set(store: Store) -> SetFacts | None:
     return store.set(named[0]) if named else None
 
 
+def links(root: str, trusts: Iterable[str]) -> dict[str, str]:
+    """Where ``current`` of each trust entry leads; empty for nowhere."""
+    return {name: files.link_target(Store(root, name).link) or "" for name in trusts}
+
+
+def digests(root: str, now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The SHA-256 of ``crl.pem`` of each trust entry whose set is another one than before."""
+    return {
+        name: digest(os.path.join(Store(root, name).base, target, CRL))
+        for name, target in now.items()
+        if target and target != before.get(name)
+    }
+
+
 def write_set(folder: str, crls: Sequence[Held], ders: Sequence[str]) -> str:
     """Write ``crl.pem`` and ``set.json`` into a new directory; the SHA-256 of ``crl.pem``.
 
     ``ders`` are the paths of the CRLs, in the order of ``crls``.
     """
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
 
     def fill(descriptor: int) -> None:
         with os.fdopen(os.dup(descriptor), "wb") as handle:
-            out = cast("BinaryIO", _Hashing(handle, digest))
+            out = cast("BinaryIO", _Hashing(handle, found))
             for path in ders:
                 crl_pem.append_pem(path, out)
 
@@ -406,7 +420,7 @@ def write_set(folder: str, crls: Sequence[Held], ders: Sequence[str]) -> str:
     files.write_new(path, fill, files.PUBLIC)
     files.set_mode(path, files.PUBLIC)
     write_facts(folder, crls)
-    return digest.hexdigest()
+    return found.hexdigest()
 
 
 def write_facts(folder: str, crls: Sequence[Held]) -> None:

@@ -76,6 +76,38 @@ def lines(trust: str, status: Mapping[str, Any]) -> list[Line]:
     return [*told, _summary(trust, status)]
 
 
+def texts(told: Iterable[Line], first: int, last: int) -> list[str]:
+    """The sentences of these priorities, the most urgent first."""
+    wanted = [line for line in told if first <= line.priority <= last]
+    return [line.text for line in sorted(wanted, key=lambda line: line.priority)]
+
+
+def table(trusts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The status of every CA for a person, a line each."""
+    rows = [("TRUST", "CA", "POLL", "NUMBER", "ENTRIES", "CONFIRMED", "NEXT UPDATE", "SET")]
+    for trust, status in trusts.items():
+        for one in _each(status, "authorities"):
+            rows.append(
+                (
+                    trust,
+                    str(one["name"]),
+                    str(one["outcome"]),
+                    str(one["number"] or "-"),
+                    str(one["entries"]),
+                    str(one["fetched_at"] or "never"),
+                    str(one["next_update"] or "-"),
+                    str(status.get("outcome") or "-"),
+                )
+            )
+        if not status:
+            rows.append((trust, "-", "not yet", "-", "-", "never", "-", "-"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        shown("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())  # noqa: B905
+        for row in rows
+    ]
+
+
 def _each(status: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [one for one in status.get(name) or () if isinstance(one, Mapping)]
 
