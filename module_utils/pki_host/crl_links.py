@@ -86,13 +86,18 @@ def absent(links: Mapping[str, str], texts: Iterable[bytes]) -> list[str]:
     Only a first change finds some, or one after somebody removed them.
     """
     named = list(texts)
-    ends = (of.direction(name) for of in places(links) for name in DIRECTIONS)
     return [
         path
-        for path in ends
-        if files.link_target(path) not in (CURRENT, REFUSAL)
-        and any(os.fsencode(path) + b"/" in text for text in named)
+        for of in places(links)
+        for path in unset(of)
+        if any(os.fsencode(path) + b"/" in text for text in named)
     ]
+
+
+def unset(of: Place) -> list[str]:
+    """The links of directions that are not there, or lead to neither the set nor the refusal."""
+    paths = (of.direction(name) for name in DIRECTIONS)
+    return [path for path in paths if files.link_target(path) not in (CURRENT, REFUSAL)]
 
 
 def remove_directions(of: Place) -> None:

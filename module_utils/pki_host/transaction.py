@@ -147,8 +147,17 @@ class Transaction:
             if files.link_target(place.link) is None:
                 # A first change was taken back: nobody uses these any more.
                 crl_links.remove_directions(place)
-            else:
+                continue
+            try:
                 crl_guard.put_in_force(place.root, place.trust)
+            except HostError as exc:
+                # What is to be enforced is not known. The guard tells of it at every tick, and
+                # nothing else, least of all going back, may depend on it.
+                if exc.rule != "CRL-WATCH" or crl_links.unset(place):
+                    raise
+                told = f"what is in force of {place.trust} stays as it is: {exc.message}"
+                for change in changes:
+                    change.notes.append(told)
 
     def _into_service(self, change: Change) -> None:
         if change.desired.stopped:
