@@ -64,6 +64,32 @@ PENDING = Revocation("pending")
 
 
 @dataclass(frozen=True, slots=True)
+class Ocsp:
+    """What the responder that a certificate names says of it.
+
+    ``status`` is good, revoked, unknown, or none where nobody was asked; ``why`` the reason of a
+    revocation, or why there is no answer.
+    """
+
+    asked: bool = False
+    status: str = "none"
+    responder: str = ""
+    why: str = ""
+
+    def as_fact(self) -> dict[str, Any]:
+        """The ``ocsp`` object of a document."""
+        return {
+            "asked": self.asked,
+            "status": self.status,
+            "responder": observed.text(self.responder, 1000),
+            "why": observed.text(self.why, 500),
+        }
+
+
+NOT_ASKED = Ocsp()
+
+
+@dataclass(frozen=True, slots=True)
 class Around:
     """Everything a certificate's facts need besides its bytes.
 
@@ -80,6 +106,7 @@ class Around:
         compromised_in: who says that its key is compromised.
         deployed: whether it is the very certificate that was accepted before this version.
         listener_names: host names of the ingress listeners that serve it.
+        ocsp: what its responder says.
     """
 
     expectation: Expectation
@@ -97,6 +124,7 @@ class Around:
     compromised_in: Sequence[str] = ()
     deployed: bool = False
     listener_names: Sequence[str] = ()
+    ocsp: Ocsp = NOT_ASKED
 
 
 def document(certificate: x509.Certificate, around: Around) -> dict[str, Any]:
@@ -190,6 +218,7 @@ def _of_place(around: Around) -> dict[str, Any]:
         "expected": observed.expected(around.expectation),
         "vetted": observed.vetted(around.vetted),
         "revocation": around.revocation.as_fact(),
+        "ocsp": around.ocsp.as_fact(),
         "listener_names": [observed.text(name, 253) for name in around.listener_names[:100]],
         "acceptance": {
             "present": record is not None,

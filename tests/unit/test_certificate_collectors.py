@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.ocsp import OCSPCertStatus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pki import csr, policy_files, public_state, shipped
+from pki import csr, download, ocsp_query, policy_files, public_state, shipped
 from pki.documents import Collected, Validators
 from pki.facts import certificates, keys
 from pki.facts.scene import Scene
@@ -428,6 +430,91 @@ def test_live_without_a_crl_nothing_is_known_and_that_is_told(world: World) -> N
     chain = seen(world, scope="live")[("chain", f"{NAME} v1")]
     assert verdicts(chain) == ["unknown", "unknown", "none"]
     assert "DIP-5.7.2-POSTPONE" in failed("chain", chain)
+
+
+OCSP = "http://ocsp.example/"
+
+
+class Asked:
+    """The responders of the network; ``answers`` are by address, and the others are silent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, bytes]) -> None:
+        self.urls: list[str] = []
+        self.answers = answers
+        monkeypatch.setattr(ocsp_query, "download", self.download)
+
+    def download(self, url: str, _wait: download.Patience, **_options: Any) -> bytes:
+        self.urls.append(url)
+        if url not in self.answers:
+            raise download._fetch_error(url, TimeoutError("timed out"), 1, True)
+        return self.answers[url]
+
+
+def naming(*urls: str) -> tuple[tuple[x509.ExtensionType, bool], ...]:
+    """The authority information access of a certificate with these responders."""
+    method = x509.AuthorityInformationAccessOID.OCSP
+    places = [x509.AccessDescription(method, x509.UniformResourceIdentifier(url)) for url in urls]
+    return ((x509.AuthorityInformationAccess(places), False),)
+
+
+def told(facts: Mapping[tuple[str, str], Mapping[str, Any]], version: int = 1) -> dict[str, Any]:
+    return dict(facts[("certificate", f"{NAME} v{version}")]["ocsp"])
+
+
+@pytest.mark.parametrize(
+    ("status", "rules"),
+    [
+        (OCSPCertStatus.GOOD, set()),
+        (OCSPCertStatus.REVOKED, {"DIP-3.6.1-OCSP", "DIP-5.4.2.1-NO-CERT"}),
+        (OCSPCertStatus.UNKNOWN, {"DIP-3.6.1-OCSP"}),
+    ],
+)
+def test_the_responder_of_an_accepted_certificate_is_asked_and_its_answer_judged(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: OCSPCertStatus, rules: set[str]
+) -> None:
+    world.request()
+    leaf = keep(world, extra=naming("http://dead.example/", OCSP))
+    network = Asked(monkeypatch, {OCSP: ISSUING.ocsp(leaf, status)})
+    facts = seen(world, scope="live")
+    assert network.urls == ["http://dead.example/", OCSP]
+    assert (told(facts)["asked"], told(facts)["responder"]) == (True, OCSP)
+    found = failed("certificate", facts[("certificate", f"{NAME} v1")])
+    assert found & {"DIP-3.6.1-OCSP", "DIP-5.4.2.1-NO-CERT"} == rules
+
+
+def test_an_answer_about_another_certificate_is_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.request()
+    keep(world, extra=naming(OCSP))
+    Asked(monkeypatch, {OCSP: ISSUING.ocsp(ISSUING.leaf())})
+    assert told(seen(world, scope="live"))["status"] == "unknown"
+
+
+def test_no_responder_is_asked_offline_or_about_what_was_not_accepted_or_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Asked(monkeypatch, {})
+    world.request()
+    world.reply(extra=naming(OCSP))
+    nobody = {"asked": False, "status": "none", "responder": "", "why": ""}
+    assert told(seen(world, scope="live")) == nobody
+    keep(world, extra=naming(OCSP))
+    assert told(seen(world)) == nobody
+    assert told(seen(world, scope="live", now=NOW + 400 * DAY)) == nobody
+    assert network.urls == []
+
+
+def test_a_responder_that_is_silent_is_waited_for_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Asked(monkeypatch, {})
+    for version in (1, 2):
+        world.request(version)
+        keep(world, version, extra=naming(OCSP))
+    facts = seen(world, scope="live")
+    assert network.urls == [OCSP]
+    assert {told(facts, version)["status"] for version in (1, 2)} == {"unknown"}
 
 
 def test_a_superseded_certificate_is_to_be_revoked_after_the_overlap(world: World) -> None:

@@ -311,7 +311,7 @@ def test_a_responder_that_does_not_answer_leaves_the_question_open(
     ("status", "rules"),
     [
         (OCSPCertStatus.GOOD, set()),
-        (OCSPCertStatus.REVOKED, {"DIP-3.6.1-OCSP"}),
+        (OCSPCertStatus.REVOKED, {"DIP-3.6.1-OCSP", "DIP-12.3-REVOKED"}),
         (OCSPCertStatus.UNKNOWN, {"DIP-3.6.1-OCSP"}),
     ],
 )

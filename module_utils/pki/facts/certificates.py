@@ -2,30 +2,34 @@
 """Facts about requests, certificates and their paths: one object of each kind a version.
 
 Known from committed files alone, so they are the same offline and live but for revocation:
-offline there is nothing to ask and the answer is pending; live it comes from the cached CRLs.
+offline there is nothing to ask and the answer is pending; live it comes from the cached CRLs, and
+of accepted certificates from the responder that they name as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography import x509
 
 from .. import certificate_facts, chain_facts, days, key_hygiene, request_facts, revocation, session
-from ..certificate_facts import PENDING, Revocation
+from ..certificate_facts import NOT_ASKED, PENDING, Ocsp, Revocation
 from ..certs import DECODE_ERRORS, to_der
 from ..der import Malformed, why
 from ..documents import Collected, Declaration, Document
+from ..download import Patience
 from ..errors import PkiError
 from ..policy import Place
 from ..trust_files import Ca, LoadedTrust
 from . import issued
 from .issued import Issued
+from .responders import Responders
 from .scene import Collector, Scene
 
 KINDS = frozenset({"request", "certificate", "chain"})
+_PAIR = 2  # a certificate and its issuer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class _Run:
     trust: Mapping[str, _Trust]
     trust_for_new: Mapping[str, _Trust]
     listeners: Mapping[str, Sequence[str]]
+    responders: Responders
 
     def trust_of(self, one: Issued) -> _Trust:
         """The CAs that may stand above it: retired ones only for what was accepted before."""
@@ -70,6 +75,7 @@ def collect(scene: Scene) -> Collected:
             if (pinned := scene.inputs.trust[name])
         },
         listeners=_listeners(scene.gateways),
+        responders=Responders(scene.inputs.now),
     )
     documents = [
         document
@@ -116,6 +122,7 @@ def _issued(run: _Run, one: Issued) -> Iterator[Document]:
     found, answers = _path(run, one)
     chain_around = _chain_around(run, one, state, answers)
     around = _around(run, one, state, answers[0] if answers else PENDING)
+    around = replace(around, ocsp=_ocsp(run, one, found))
     try:
         certificate, chain = _readable(one, found, around, chain_around)
     except (PkiError, *DECODE_ERRORS) as exc:
@@ -161,6 +168,17 @@ def _path(
     ders = [to_der(certificate) for certificate in found.certificates]
     statuses = revocation.check(ders, trust.crls, now)
     return found, chain_facts.answers(statuses, pending=False)
+
+
+def _ocsp(run: _Run, one: Issued, found: chain_facts.Found | None) -> Ocsp:
+    """What its responder says of an accepted certificate that has not ended and has a path."""
+    if not run.scene.live or one.files.accepted_record is None or one.leaf is None:
+        return NOT_ASKED
+    ended = one.leaf.not_valid_after_utc < run.scene.inputs.now
+    if ended or found is None or not found.verified or len(found.certificates) < _PAIR:
+        return NOT_ASKED
+    wait = Patience.of(run.scene.inputs.policies[one.policy])
+    return run.responders.ask(found.certificates[0], found.certificates[1], wait)
 
 
 def _around(

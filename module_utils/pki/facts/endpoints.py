@@ -7,31 +7,31 @@ import base64
 import binascii
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
 
 from .. import certs, download, gather, ocsp_query, public_state, session
+from ..certificate_facts import NOT_ASKED
 from ..certs import DECODE_ERRORS
 from ..documents import Collected, Declaration, Document
 from ..errors import PkiError
 from ..inventory import Certificate
 from ..public_state import VersionFiles
-from ..revocation import check
 from . import listeners, presented
 from .listeners import Listener
+from .responders import Responders
 from .scene import Collector, Scene
 
 KIND = "endpoint"
 #: What a gateway itself answers when it does not trust a far end, or finds none; 0 is no answer.
 _REFUSALS = (0, 500, 502, 503, 504)
-_LONGEST_RUN = timedelta(hours=1)
 _UNTRIED = {"tried": False, "status": 0, "alert": -1}
 
 
 def collect(scene: Scene) -> Collected:
     """A document for every listener of a host that could be asked."""
+    responders = Responders(scene.inputs.now)
     found = list(listeners.listeners(scene))
     crls = session.cached_crls(scene.inputs, {str(one.entry["trust"]) for one in found})
     declarations, documents = [], []
@@ -41,7 +41,8 @@ def collect(scene: Scene) -> Collected:
         declarations.append(Declaration(KIND, listener.label, policy, place))
         raw = _raw(scene, listener)
         if raw is not None:
-            facts = _facts(scene, listener, raw, crls[str(listener.entry["trust"])].crls)
+            known = crls[str(listener.entry["trust"])].crls
+            facts = _facts(scene, listener, raw, known, responders)
             documents.append(Document(KIND, listener.label, policy, facts, place))
     return scene.collected(declarations, documents)
 
@@ -54,7 +55,11 @@ def _raw(scene: Scene, listener: Listener) -> Mapping[str, Any] | None:
 
 
 def _facts(
-    scene: Scene, listener: Listener, raw: Mapping[str, Any], crls: tuple[bytes, ...]
+    scene: Scene,
+    listener: Listener,
+    raw: Mapping[str, Any],
+    crls: tuple[bytes, ...],
+    responders: Responders,
 ) -> dict[str, Any]:
     trust = scene.inputs.trust[str(listener.entry["trust"])]
     shown = presented.describe(
@@ -81,7 +86,7 @@ def _facts(
         "kept_sha256": list(accepted[1:]),
         "certificate": shown.certificate,
         "chain": shown.chain,
-        "ocsp": _ocsp(scene, listener, shown.verified if in_use else ()),
+        "ocsp": _ocsp(scene, listener, shown.verified if in_use else (), responders),
     }
 
 
@@ -141,29 +146,20 @@ def _kept(scene: Scene, own: Certificate, found: list[VersionFiles]) -> list[Ver
     return [files for files in found if kept is not None and files.number == kept.number]
 
 
-def _ocsp(scene: Scene, listener: Listener, chain: tuple[x509.Certificate, ...]) -> dict[str, Any]:
+def _ocsp(
+    scene: Scene,
+    listener: Listener,
+    chain: tuple[x509.Certificate, ...],
+    responders: Responders,
+) -> dict[str, Any]:
     """What the responders of a certificate say; only one with a verified path is looked at."""
-    facts = {"responders": [], "verdict": "unknown", "why": ""}
     if not chain:
-        return facts
-    addresses = ocsp_query.responders(chain[0])
-    facts["responders"] = list(addresses)
-    if not addresses:
-        return facts
+        return {"responders": [], "verdict": "unknown", "why": ""}
+    named = list(ocsp_query.responders(chain[0]))
     policy = scene.inputs.policy_of(str(listener.entry["certificate"]))
-    try:
-        answers = ocsp_query.ask(chain[0], chain[1], addresses, download.Patience.of(policy))
-    except PkiError as exc:
-        return {**facts, "why": exc.found}
-    pair = [certs.to_der(one) for one in chain[:2]]
-    (status,) = check(pair, (), _moment(scene.inputs.now), ocsp=answers)
-    return {**facts, "verdict": status.verdict, "why": status.why or status.reason}
-
-
-def _moment(now: datetime) -> datetime:
-    """When an answer came: a responder dates it when it is asked, after the run's own moment."""
-    later = datetime.now(UTC)
-    return later if timedelta(0) <= later - now < _LONGEST_RUN else now
+    found = responders.ask(chain[0], chain[1], download.Patience.of(policy)) if named else NOT_ASKED
+    verdict = found.status if found.asked else "unknown"
+    return {"responders": named, "verdict": verdict, "why": found.why}
 
 
 COLLECTOR = Collector(kinds=frozenset({KIND}), scopes=frozenset({"live"}), collect=collect)
