@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
@@ -20,6 +21,8 @@ from .crl_users import User
 from .errors import HostError
 from .service import Daemon
 
+#: Longer than a run that goes on takes from its first file to its last.
+RETRY_SECONDS = 5.0
 _FAULTS = (HostError, OSError, subprocess.SubprocessError)
 
 
@@ -110,7 +113,7 @@ def _bring(
     if unenforced:
         return _cut(user, daemon, before, unenforced)
     try:
-        daemon.reload()
+        _reload(daemon, again=bool(refused))
     except _FAULTS as exc:
         if refused:
             return _cut(user, daemon, before, f"it did not load the refusal: {told(exc)}")
@@ -122,6 +125,18 @@ def _bring(
     what = f"it refuses {', '.join(refused)}" if refused else "it uses its CRL sets"
     line = Line(crl_told.INFO, f"gateway {user.name}: reloaded, {what}; there is nothing to do")
     return After(loaded, lines=(line,))
+
+
+def _reload(daemon: Daemon, *, again: bool) -> None:
+    """Reload it, ``again`` once more after a pause: a run may be writing its files just now."""
+    try:
+        daemon.reload()
+        return
+    except _FAULTS:
+        if not again or daemon.master() is None:
+            raise
+    time.sleep(RETRY_SECONDS)
+    daemon.reload()
 
 
 def _start(user: User, daemon: Daemon, loaded: Loaded) -> After:

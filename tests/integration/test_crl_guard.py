@@ -26,7 +26,7 @@ import pytest
 from gateways.products import HAPROXY, NGINX, NGINX_DEBIAN, Product
 from integration import gateway_world as gw
 from integration.gateway_world import World
-from pki_host import crl_guard, crl_refusal, files, transaction
+from pki_host import crl_guard, crl_guard_gateways, crl_refusal, files, transaction
 from pki_host.service import Generation
 from unit.guarded_host import DAY, TRUST, GuardedHost
 
@@ -112,9 +112,15 @@ def world(
     with gw.echo_app(made.app), far_end(made.dip, made.far_end):
         try:
             transaction.run(made.desired(), check=False)
-            yield made
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(crl_guard_gateways, "RETRY_SECONDS", 0.5)
+                yield made
         finally:
             made.stop()
+
+
+#: What is decided without a product's help is shown on one.
+on_one_product = pytest.mark.parametrize("world", [NGINX], indirect=True, ids=str)
 
 
 def test_a_healthy_host_is_never_reloaded(world: Guarded) -> None:
@@ -133,6 +139,7 @@ def test_past_its_age_good_peers_are_refused_in_both_directions_until_it_is_fres
     told = world.tick(LATE)
     assert "gateway dip: reloaded, it refuses" in told[-1]
     assert world.asked() == world.refused
+    assert (world.host.place / "egress/crl.pem").read_text() == crl_refusal.PEM
     world.daemon().test()  # the product takes the refusal as a configuration
     before = world.generation()
     assert [line for line in world.tick(LATE + 60) if "gateway" in line] == []
@@ -142,6 +149,7 @@ def test_past_its_age_good_peers_are_refused_in_both_directions_until_it_is_fres
     assert world.daemon().master() == master
 
 
+@on_one_product
 def test_a_tick_makes_good_what_was_killed_between_rename_and_reload(world: Guarded) -> None:
     crl_guard.put_in_force(world.host.root, TRUST, world.host.now + LATE)
     assert world.asked() == (200, 200)
@@ -152,6 +160,7 @@ def test_a_tick_makes_good_what_was_killed_between_rename_and_reload(world: Guar
     assert world.asked() == (200, 200)
 
 
+@on_one_product
 def test_a_link_that_was_exchanged_twice_between_two_ticks_is_loaded_again(
     world: Guarded,
 ) -> None:
@@ -165,6 +174,7 @@ def test_a_link_that_was_exchanged_twice_between_two_ticks_is_loaded_again(
     assert world.asked() == (200, 200)
 
 
+@on_one_product
 def test_a_run_loads_everything_once_more_after_the_guard_and_then_finds_nothing_to_do(
     world: Guarded,
 ) -> None:
@@ -230,6 +240,22 @@ def test_a_gateway_that_cannot_load_the_refusal_is_ended_and_started_once_it_is_
     assert world.tick(60) == []
 
 
+@on_one_product
+def test_a_run_that_goes_on_is_not_in_the_way(world: Guarded) -> None:
+    """It has written half a configuration when the guard reloads, and the rest a moment later."""
+    configuration = world.root / world.product.config_file
+    whole = configuration.read_bytes()
+    configuration.write_bytes(whole[: len(whole) // 2])
+    finishing = threading.Timer(0.4, configuration.write_bytes, (whole,))
+    finishing.start()
+    try:
+        assert "it refuses" in world.tick(LATE)[-1]
+    finally:
+        finishing.join()
+    assert world.asked() == world.refused
+    world.tick()
+
+
 def test_a_gateway_that_cannot_go_back_to_its_set_refuses_and_is_not_ended(
     world: Guarded,
 ) -> None:
@@ -241,6 +267,7 @@ def test_a_gateway_that_cannot_go_back_to_its_set_refuses_and_is_not_ended(
     assert world.asked() == (200, 200)
 
 
+@on_one_product
 def test_somebody_who_starts_an_ended_gateway_is_looked_after(world: Guarded) -> None:
     with stopped_in_the_middle(world):
         world.tick(LATE)
@@ -252,6 +279,7 @@ def test_somebody_who_starts_an_ended_gateway_is_looked_after(world: Guarded) ->
     assert world.asked() == (200, 200)
 
 
+@on_one_product
 def test_where_no_link_can_be_changed_the_gateway_is_ended(world: Guarded) -> None:
     link = world.host.place / "ingress"
     target = link.readlink()
@@ -267,9 +295,3 @@ def test_where_no_link_can_be_changed_the_gateway_is_ended(world: Guarded) -> No
         link.symlink_to(target)
     world.tick()
     assert world.asked() == (200, 200)
-
-
-def test_the_refusal_is_what_the_products_were_asked_about(world: Guarded) -> None:
-    world.tick(LATE)
-    assert (world.host.place / "egress/crl.pem").read_text() == crl_refusal.PEM
-    world.tick()
