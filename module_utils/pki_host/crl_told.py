@@ -72,7 +72,9 @@ def lines(trust: str, status: Mapping[str, Any]) -> list[Line]:
     for authority in _each(status, "authorities"):
         told += _authority_lines(trust, authority)
     told += [_unanswered(trust, one) for one in _each(status, "ocsp") if one["status"] == "none"]
-    told += [Line(WARNING, f"{trust}: {note}") for note in status.get("notes") or ()]
+    told += [
+        Line(WARNING, f"{trust}: {note}; see docs/crl.md") for note in status.get("notes") or ()
+    ]
     return [*told, _summary(trust, status)]
 
 
@@ -223,6 +225,14 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
 
 
+def _decimal(text: object) -> float:
+    """A CRL number as a sample; it loses what a float does not hold."""
+    try:
+        return float(str(text or 0))
+    except ValueError:
+        return 0
+
+
 def seconds(moment: str) -> float:
     """Seconds since 1970 of an ISO moment; 0 for none."""
     try:
@@ -331,7 +341,7 @@ class _Families:
         self.fetched.put(seconds(str(told.get("fetched_at") or "")), **labels)
         self.this_update.put(seconds(str(told.get("this_update") or "")), **labels)
         self.next_update.put(ends, **labels)
-        self.number.put(float(int(told.get("number") or 0)), **labels)
+        self.number.put(_decimal(told.get("number")), **labels)
         self.stale.put(int(ends <= now), **labels)
         self.entries.put(int(told.get("entries") or 0), **labels)
         self.added.put(int(told.get("added_total") or 0), **labels)
