@@ -18,8 +18,17 @@ from urllib.parse import urljoin
 from . import files
 from .crl_watch import Limits
 from .errors import HostError
-from .http_exchange import HTTP, HTTPS, Answering, Clock, Fault, Target, exchange, said
-from .http_exchange import without_credentials as shown
+from .http_exchange import (
+    HTTP,
+    HTTPS,
+    Answering,
+    Clock,
+    Fault,
+    Target,
+    exchange,
+    said,
+    without_credentials,
+)
 
 _PART_BYTES = 1 << 16
 _MOST_REDIRECTS = 5
@@ -29,6 +38,9 @@ _KEEP_METHOD = (307, 308)
 # Of the 4xx these two ask for another try later; every other one is an answer.
 _ASK_AGAIN = (408, 429)
 _LONGEST_VALIDATOR = 1024
+
+#: An address as it may be kept and told.
+shown = without_credentials
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,15 @@ class Material:
         return CRLS[name](self)
 
 
-def _pem(der: bytes) -> bytes:
+def pem(der: bytes) -> bytes:
+    """A CRL as PEM."""
     return x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
 
 
 CRLS: dict[str, Callable[[Material], bytes]] = {
     "old": Material.old,
     "der": Material.crl,
-    "pem": lambda make: _pem(make.crl()),
+    "pem": lambda make: pem(make.crl()),
     "wrong_issuer": lambda make: make.other.crl(
         start=make.now - HOUR, end=make.now + 23 * HOUR, number=NEW
     ),
@@ -90,7 +91,10 @@ CRLS: dict[str, Callable[[Material], bytes]] = {
     "sha1": lambda make: factory.with_sha1(make.crl(), make.authority.private),
     "older": lambda make: make.crl(start=make.now - 3 * HOUR, number=OLD - 1),
     "older_number": lambda make: make.crl(number=OLD - 1),
-    "delta": lambda make: make.crl(extensions=[(x509.DeltaCRLIndicator(OLD), True)]),
+    # What is new since the full one, and no more.
+    "delta": lambda make: make.crl(
+        revoked=(REVOKED_LATER,), extensions=[(x509.DeltaCRLIndicator(OLD), True)]
+    ),
     "indirect": lambda make: make.crl(extensions=[factory.idp(indirect_crl=True)]),
     "other_partition": lambda make: make.crl(
         extensions=[factory.idp("http://crl.example/partition-2.crl")]
@@ -187,8 +191,12 @@ class BrokenCrlServer:
             self._cache[name] = self.material.of(name)
         return self._cache[name]
 
+    def publish(self, name: str, content: bytes) -> None:
+        """From now on the CRL of this name is these bytes."""
+        self._cache[name] = content
+
     def count(self, path: str) -> int:
-        """How often the path was asked for before."""
+        """How often this was asked for the path before."""
         self._counts[path] = self._counts.get(path, 0) + 1
         return self._counts[path] - 1
 
@@ -377,14 +385,20 @@ def _without_length(handler: _Handler) -> None:
 
 
 def _fails_then_good(handler: _Handler) -> None:
-    if handler.broken.count(handler.plain_path) < handler.broken.pace.fails_before_good:
+    if (
+        handler.command == "HEAD"
+        or handler.broken.count(handler.plain_path) < handler.broken.pace.fails_before_good
+    ):
         handler.whole(b"oops\n", 500)
     else:
         handler.whole(handler.good())
 
 
 def _busy_then_good(handler: _Handler) -> None:
-    if handler.broken.count(handler.plain_path) < handler.broken.pace.fails_before_good:
+    if (
+        handler.command == "HEAD"
+        or handler.broken.count(handler.plain_path) < handler.broken.pace.fails_before_good
+    ):
         handler.whole(b"later\n", 429, Retry_After=handler.broken.pace.retry_after)
     else:
         handler.whole(handler.good())
