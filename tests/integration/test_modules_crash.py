@@ -40,6 +40,7 @@ from pki.vault_settings import Settings
 from pki.vault_snapshots import SnapshotClient
 from pki_host import openssl
 from unit import pki_factory as factory
+from unit.guarded_host import GuardedHost
 from unit.lab_imports import REPOSITORY
 
 pytestmark = pytest.mark.integration
@@ -383,6 +384,12 @@ class Arguments:
         pem = next((self.world.base / "crl").rglob("crl.pem")).read_text()
         entry = {"trust": "dip-nonprod", "pem": pem, "sha256": _sha256(pem)}
         return {"crl_root": str(self.fresh()), "sets": [entry]}
+
+    def pki_crl_refresh(self) -> dict[str, Any]:
+        """Of CAs without an address: everything but the polls themselves."""
+        host = GuardedHost(self.fresh())
+        host.watch()
+        return {"crl_root": host.root}
 
     def pki_release(self) -> dict[str, Any]:
         certificate = self.world.authorities.leaf("crash.example", "ours")
