@@ -138,6 +138,8 @@ class BrokenCrlServer:
     seen: list[Request] = field(default_factory=list)
     #: Where manners that redirect to another scheme lead.
     elsewhere: str = "127.0.0.1:9"
+    #: What ``raw`` says instead of an HTTP answer.
+    raw: bytes = b""
     #: The host that CONNECT leads to, whatever it asks for.
     tunnel_to: tuple[str, int] | None = None
     _plays: dict[str, str] = field(default_factory=dict)
@@ -469,6 +471,7 @@ MANNERS: dict[str, Callable[[_Handler], None]] = {
     "gzip": _gzip,
     "closes": lambda _: None,
     "not_http": _raw(b"220 mail.example ESMTP\r\n"),
+    "raw": lambda handler: handler.wfile.write(handler.broken.raw) and None,
     "endless_header": _raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000),
 }
 BEHAVIOURS = frozenset(CRLS) | frozenset(MANNERS)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pki_host import http_exchange
 from pki_host.crl_fetch import Answer, transfer
 from pki_host.crl_watch import Limits
@@ -277,6 +279,62 @@ def test_a_file_that_cannot_be_written_is_told_as_that(
     with pytest.raises(HostError) as caught:
         transfer(server.url("der"), str(tmp_path / "plain" / "crl"), LIMITS)
     assert caught.value.rule == "FILE-REFUSED"
+
+
+_FIELDS = st.sampled_from(
+    [
+        b"Content-Length: -1",
+        b"Content-Length: 7, 8",
+        b"Content-Length: 99999999999999999999",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Content-Encoding: identity",
+        b"Content-Encoding: \xff",
+        b"Location: //[",
+        b"Location: \x00",
+        b"Location: http://\xe4/",
+        b"Location: http:",
+        b"Location: ?",
+        b"Retry-After: 99999999999999999999999999",
+        b"Retry-After: Mon, 99 Foo 99999 99:99:99 GMT",
+        b"ETag: \xff\x00",
+        b" folded",
+        b":",
+        b"X: " + b"y" * 66000,
+    ]
+)
+_STATUS = st.one_of(
+    st.sampled_from([200, 204, 206, 301, 302, 304, 307, 308, 429, 500, 999]), st.integers(0, 10**6)
+)
+_CHUNKS = st.sampled_from(
+    [b"5\r\nabcde\r\n0\r\n\r\n", b"-5\r\nabcde", b"zz\r\n", b"fffffffff\r\nx"]
+)
+
+
+@st.composite
+def _answers(draw: st.DrawFn) -> bytes:
+    """What is nearly HTTP."""
+    fields = b"".join(field + b"\r\n" for field in draw(st.lists(_FIELDS, max_size=3)))
+    body = draw(st.one_of(st.binary(max_size=50), _CHUNKS))
+    return b"HTTP/1.1 %d X\r\n%b\r\n%b" % (draw(_STATUS), fields, body)
+
+
+@given(raw=st.one_of(_answers(), st.binary(max_size=200)))
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_server_sends_is_an_answer_or_a_refusal(
+    server: BrokenCrlServer, raw: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "whatever"
+    folder.mkdir(exist_ok=True)
+    server.raw = raw
+    rule, size = "", 0
+    try:
+        size = transfer(server.url("raw"), str(folder / "crl"), LIMITS).size
+    except HostError as exc:
+        rule = exc.rule
+    assert rule == ("" if size else "CRL-FETCH")
+    assert [path.stat().st_size for path in folder.iterdir()] == ([size] if size else [])
+    (folder / "crl").unlink(missing_ok=True)
 
 
 # Asking again.
