@@ -47,6 +47,17 @@ def let_go(certificate: str, host: str) -> str:
     return f"{_playbook('rollback', certificate)} -l {host} -e rollback_state=released"
 
 
+def grace(trust: str, host: str) -> str:
+    """To let CRLs that are too old stay in force on one host for a while."""
+    given = f"-l {host} -e trust={trust} -e hours=4 -e \"by='...'\" -e \"reason='...'\""
+    return f"ansible-playbook -i INVENTORY playbooks/crl_grace.yml {given}"
+
+
+def refresh(host: str) -> str:
+    """To poll the CRLs of one host now, and see why that fails."""
+    return f"ansible-playbook -i INVENTORY playbooks/crl_refresh.yml -l {host}"
+
+
 def deploy() -> str:
     """What every night does."""
     return "ansible-playbook -i INVENTORY playbooks/site.yml"

@@ -160,6 +160,7 @@ def _crls(inputs: session.Inputs, trust: str) -> list[str]:
         "age_seconds": (inputs.now - crls.fetched_at).total_seconds() if crls.fetched_at else None,
         "next_update": crls.next_update.isoformat() if crls.next_update else None,
         "expired": bool(crls.next_update and crls.next_update < inputs.now),
+        **host_status.watched({}),
     }
     return [
         f"on the controller: {host_status.crl_words(words)}",

@@ -236,4 +236,28 @@ def _of_host(known: Known, host: str, told: Mapping[str, Any]) -> list[str]:
         uses = any(one.endswith(link) for one in gateway["uses"])
         if uses and state not in host_status.CALM:
             steps.append(f"{gateway['gateway']} on {host}: {state}: {commands.deploy()}")
-    return steps
+    return [*_of_crls(known, host, told), *steps]
+
+
+def _of_crls(known: Known, host: str, told: Mapping[str, Any]) -> Iterable[str]:
+    """What is wrong with the CRLs that its peers are checked with, the worst first."""
+    trust, name = known.certificate.trust, known.certificate.name
+    for one in told["crl_sets"]:
+        if one["trust"] != trust:
+            continue
+        for revoked in one["revoked"]:
+            if revoked["certificate"] in ("", name):
+                yield (
+                    f"{revoked['what']} is REVOKED, as {revoked['source']} says on {host}: "
+                    f"{commands.renew(name)}"
+                )
+        if one["refuses"]:
+            yield (
+                f"{host} refuses {' and '.join(one['refuses'])} of {trust}, as its CRLs are too "
+                f"old: open its way to them, or grant a grace: {commands.grace(trust, host)}"
+            )
+        elif one["alarm_percent"]:
+            yield (
+                f"{host} has used up {one['alarm_percent']} % of the age that CRLs of {trust} may "
+                f"reach: {commands.refresh(host)}"
+            )

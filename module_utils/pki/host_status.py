@@ -98,6 +98,36 @@ def _crl_set(raw: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "age_seconds": int((now - fetched).total_seconds()) if fetched else None,
         "next_update": ends.isoformat() if ends else None,
         "expired": bool(ends and ends < now),
+        **watched(raw),
+    }
+
+
+def watched(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What the host's own polls and its guard noted of a set.
+
+    Of an empty ``raw``, which is that of the controller's own, nothing.
+    """
+    status, guard, grace = (_map(raw.get(name)) for name in ("refresh", "guard", "grace"))
+    directions = _map(guard.get("directions"))
+    alarm = guard.get("alarm_percent")
+    return {
+        "refuses": [
+            name
+            for name in ("ingress", "egress")
+            if _map(directions.get(name)).get("in_force") == "refusal"
+        ],
+        "alarm_percent": alarm if isinstance(alarm, int) else 0,
+        "clock_jumped": guard.get("clock") == "jumped",
+        "grace": f"{shown(str(grace.get('by')))} until {shown(str(grace.get('until')))}: "
+        f"{shown(str(grace.get('reason')))}"
+        if grace
+        else "",
+        "poll": shown(str(status.get("outcome") or "")),
+        "poll_why": shown(str(status.get("why") or "")),
+        "revoked": [
+            {name: shown(str(one.get(name) or "")) for name in ("what", "certificate", "source")}
+            for one in _maps(status.get("revoked"))
+        ],
     }
 
 
@@ -164,7 +194,12 @@ def _gateway_row(
 
 
 def _uses(gateway: Mapping[str, Any], crl_set: Mapping[str, Any]) -> bool:
-    return any(str(link).endswith(f"/{crl_set['trust']}/current") for link in gateway["uses"])
+    """Whether one of its links is that of the set, or what is in force of it for a direction."""
+    return any(
+        str(link).endswith(f"/{crl_set['trust']}/{name}")
+        for link in gateway["uses"]
+        for name in ("current", "ingress", "egress")
+    )
 
 
 def gateway_state(one: Mapping[str, Any]) -> str:
@@ -181,17 +216,39 @@ def gateway_state(one: Mapping[str, Any]) -> str:
 
 
 def crl_words(one: Mapping[str, Any]) -> str:
-    """A CRL set's age and end."""
+    """A CRL set's age and end, and what its guard does about it; what is wrong in capitals."""
+    return f"{one['trust']}: {', '.join([*_age_words(one), *_watch_words(one)])}"
+
+
+def _age_words(one: Mapping[str, Any]) -> list[str]:
     if one["fetched_at"] is None:
-        return f"{one['trust']}: nobody knows how old"
-    hours = int(one["age_seconds"]) // 3600
-    until = f", until {one['next_update'][:16]}Z" if one["next_update"] else ""
-    return f"{one['trust']}: {hours} h old{', EXPIRED' if one['expired'] else until}"
+        return ["nobody knows how old"]
+    words = [f"{int(one['age_seconds']) // 3600} h old"]
+    if one["expired"]:
+        words.append("EXPIRED")
+    elif one["next_update"]:
+        words.append(f"until {one['next_update'][:16]}Z")
+    return words
+
+
+def _watch_words(one: Mapping[str, Any]) -> list[str]:
+    words = [f"REVOKED: {known['what']}" for known in one["revoked"]]
+    if one["refuses"]:
+        words.append(f"TOO OLD: REFUSES {' AND '.join(one['refuses']).upper()}")
+    elif one["alarm_percent"]:
+        words.append(f"OVER {one['alarm_percent']} % OF ITS AGE")
+    words += ["THE CLOCK JUMPED"] if one["clock_jumped"] else []
+    words += [f"POLL FAILED: {one['poll_why']}"] if one["poll"] == "failed" else []
+    return [*words, *([f"grace by {one['grace']}"] if one["grace"] else [])]
 
 
 def _maps(raw: object) -> list[Mapping[str, Any]]:
     entries: Iterable[object] = raw if isinstance(raw, list) else ()
     return [one for one in entries if isinstance(one, Mapping)]
+
+
+def _map(raw: object) -> Mapping[str, Any]:
+    return raw if isinstance(raw, Mapping) else {}
 
 
 def _texts(raw: object) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from pki import explain_stage, host_status
 from pki.errors import PkiError
 from pki.explain_stage import Told
-from unit.controller_world import NAME, World
+from unit.controller_world import NAME, TRUST, World
 from unit.pki_factory import DAY, NOW
 
 HOLD = {"release": "v1-a", "by": "Ada", "reason": "no", "since": "2026-11-22T02:10:00Z"}
@@ -45,7 +45,7 @@ BUDGET = {
 }
 
 
-def answer(current: str, held: Any = None, **gateway: Any) -> dict[str, Any]:
+def answer(current: str, held: Any = None, crl_set: Any = None, **gateway: Any) -> dict[str, Any]:
     ends = (NOW + 100 * DAY).isoformat()
     releases = [
         {"id": f"v{n}-{letter}", "version": n, "serial": f"{n}f", "not_after": ends}
@@ -57,7 +57,8 @@ def answer(current: str, held: Any = None, **gateway: Any) -> dict[str, Any]:
         "uses": [f"/etc/pki/mtls/{NAME}/current"],
     }  # fmt: skip
     entry = {"certificate": NAME, "current": current, "held": held, "releases": releases}
-    return {"certificates": [entry], "gateways": [{**told, **gateway}], "crl_sets": []}
+    crls = {"trust": TRUST, "target": "sets/a", **(crl_set or {})}
+    return {"certificates": [entry], "gateways": [{**told, **gateway}], "crl_sets": [crls]}
 
 
 def told(**changes: Any) -> Told:
@@ -123,7 +124,29 @@ def test_it_ends_in_when_the_next_one_is_asked_for(world: World) -> None:
     assert ask_from.startswith("the nightly run asks for a new one from 2027-0")
 
 
+def watched(**told: Any) -> dict[str, Any]:
+    return {"hosts": {"gw1": answer("v2-b", crl_set=told)}}
+
+
+REVOKED = {"what": "our certificate", "certificate": NAME, "source": "the CRL"}
 NEXT: dict[str, tuple[dict[str, Any], str]] = {
+    "a certificate of ours that is revoked": (
+        watched(refresh={"revoked": [REVOKED]}),
+        "our certificate is REVOKED, as the CRL says on gw1: ansible-playbook -i INVENTORY "
+        f"playbooks/renew.yml -e certificate={NAME}",
+    ),
+    "a CA above it that is revoked": (
+        watched(refresh={"revoked": [{**REVOKED, "what": "the CA X", "certificate": ""}]}),
+        "the CA X is REVOKED",
+    ),
+    "CRLs that are too old": (
+        watched(guard={"directions": {"egress": {"in_force": "refusal"}}}),
+        f"gw1 refuses egress of {TRUST}, as its CRLs are too old: open its way to them, or grant",
+    ),
+    "CRLs that get old": (
+        watched(guard={"alarm_percent": 75}),
+        f"gw1 has used up 75 % of the age that CRLs of {TRUST} may reach: ansible-playbook",
+    ),
     "a host that keeps an older one": (
         {"hosts": {"gw1": answer("v1-a", HOLD)}},
         "gw1 keeps v1-a until it is released: ansible-playbook",

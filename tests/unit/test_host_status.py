@@ -124,6 +124,48 @@ def test_crls_are_told_by_age_and_end(changes: dict[str, Any], words: str) -> No
     assert host_status.crl_words(entry) == words
 
 
+def refusing(*directions: str) -> dict[str, Any]:
+    return {"directions": {name: {"in_force": "refusal"} for name in directions}}
+
+
+WATCHED: dict[str, tuple[dict[str, Any], str]] = {
+    "all is well": ({"guard": {"alarm_percent": 0, "clock": "steady"}, "refresh": {}}, ""),
+    "an alarm": ({"guard": {"alarm_percent": 50}}, ", OVER 50 % OF ITS AGE"),
+    "one direction refuses": (
+        {"guard": {"alarm_percent": 100, **refusing("ingress")}}, ", TOO OLD: REFUSES INGRESS",
+    ),
+    "both directions refuse": (
+        {"guard": refusing("egress", "ingress")}, ", TOO OLD: REFUSES INGRESS AND EGRESS",
+    ),
+    "the clock jumped": ({"guard": {"clock": "jumped"}}, ", THE CLOCK JUMPED"),
+    "a poll failed": (
+        {"refresh": {"outcome": "failed", "why": "no route"}}, ", POLL FAILED: no route",
+    ),
+    "our own is revoked": (
+        {"refresh": {"revoked": [{"what": "our certificate dip v1"}]}},
+        ", REVOKED: our certificate dip v1",
+    ),
+    "a grace": (
+        {"grace": {"by": "Ada", "until": "2026-11-23T00:00:00Z", "reason": "a move"}},
+        ", grace by Ada until 2026-11-23T00:00:00Z: a move",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_what_the_host_does_about_its_crls_is_told_beside_their_age(name: str) -> None:
+    changes, words = WATCHED[name]
+    told = {**host(), "crl_sets": [{**CRLS, **changes}]}
+    (entry,) = host_status.document({"gw1": told}, NOW)["gw1"]["crl_sets"]
+    assert host_status.crl_words(entry) == f"dca: 3 h old, until 2026-11-23T09:00Z{words}"
+
+
+@pytest.mark.parametrize("link", ["current", "ingress", "egress"])
+def test_a_gateway_uses_a_set_by_any_of_its_links(link: str) -> None:
+    told = host(uses=[f"/var/lib/pki-crl/dca/{link}"])
+    assert "dca: 3 h old" in host_status.gateway_table(host_status.document({"gw1": told}, NOW))
+
+
 def test_nothing_is_shown_where_nobody_was_asked() -> None:
     assert host_status.release_table({}) == host_status.gateway_table({}) == ""
 
@@ -135,7 +177,8 @@ anything = st.recursive(
 )
 names = st.sampled_from(
     ["certificate", "current", "held", "releases", "id", "version", "serial", "not_after", "name",
-     "listeners", "out_of_service", "uses", "trust", "target", "fetched_at", "next_update"]
+     "listeners", "out_of_service", "uses", "trust", "target", "fetched_at", "next_update",
+     "refresh", "guard", "grace", "revoked", "directions", "ingress", "alarm_percent"]
 )  # fmt: skip
 entries = st.lists(st.dictionaries(names, anything | st.lists(st.dictionaries(names, anything))))
 results = st.dictionaries(
