@@ -250,7 +250,8 @@ def native_verdict(pair: Pair, desired: Desired, scratch: Path) -> str:
     for path, data in desired.config.items():
         text = data.decode()
         for link, target in desired.links.items():
-            text = text.replace(f"{link}/", f"{Path(link).parent / target}/")
+            for way in crl_links.ways(link, target):
+                text = text.replace(f"{way}/", f"{Path(link).parent / target}/")
         files.write(str(scratch / path), text.replace(desired.root, str(scratch)).encode())
     for name in pair.product.adapter.directories:
         (scratch / name).mkdir(exist_ok=True)
