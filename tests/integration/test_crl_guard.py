@@ -84,12 +84,17 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class FarEnd(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A gateway that refuses us is no fault of the test's."""
+
+
 @contextlib.contextmanager
 def far_end(port: int, certificate: Path) -> Iterator[None]:
     """The peer that the egress calls."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Quiet)
+    server = FarEnd(("127.0.0.1", port), Quiet)
     server.socket = context.wrap_socket(
         server.socket, server_side=True, do_handshake_on_connect=False
     )
@@ -169,6 +174,35 @@ def test_a_link_that_was_exchanged_twice_between_two_ticks_is_loaded_again(
     crl_guard.put_in_force(world.host.root, TRUST, world.host.now + LATE)
     world.daemon().reload()
     crl_guard.put_in_force(world.host.root, TRUST, world.host.now)
+    assert world.asked() == world.refused
+    world.tick()
+    assert world.asked() == (200, 200)
+
+
+@on_one_product
+def test_a_record_that_cannot_be_read_costs_one_reload_and_none_that_is_missing(
+    world: Guarded,
+) -> None:
+    world.tick()
+    record = world.base / "crl/guard.json"
+    record.write_text("{")
+    assert "reloaded, it uses its CRL sets" in world.tick()[-1]
+    assert world.tick() == []
+    record.unlink()
+    before = world.generation()
+    assert world.tick() == []
+    assert world.generation() == before
+
+
+@on_one_product
+def test_a_gateway_that_somebody_stopped_is_left_alone_and_loads_what_is_in_force(
+    world: Guarded,
+) -> None:
+    world.tick()
+    world.daemon().stop()
+    assert [line for line in world.tick(LATE) if "gateway" in line] == []
+    assert world.generation() is None
+    world.daemon().start()
     assert world.asked() == world.refused
     world.tick()
     assert world.asked() == (200, 200)
