@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pki_host import crl_guard, crl_refusal
 from pki_host.errors import HostError
 from unit import pki_factory
@@ -383,6 +385,41 @@ def dies_at(number: int, host: GuardedHost, seconds: float) -> bool:
         os._exit(0)
     finally:
         os._exit(1)
+
+
+_leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.integers(-(10**18), 10**18),
+    st.sampled_from(("", "current", "a" * 64, "9999-12-31T23:59:59Z", "0001-01-01", "1e999")),
+)
+_names = st.sampled_from(
+    ("crls", "sha256", "next_update", "fetched_at", "boot", "monotonic", "by", "reason", "until",
+     "granted_at", "ran_at", "trusts", "directions", "ingress", "in_force", "told", "percent", "at",
+     "loaded", "stamps", "stopped", "a" * 64, TRUST)
+)  # fmt: skip
+_anything = st.recursive(
+    _leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=6)
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from(("current/set.json", "fetched.json", "grace.json", "../guard.json")), _anything
+)
+def test_whatever_its_files_say_it_goes_on_and_nothing_is_fresh_by_it(
+    host: GuardedHost, name: str, raw: Any
+) -> None:
+    host.stage()
+    host.confirm(ago=2 * DAY)
+    (host.place / "grace.json").unlink(missing_ok=True)
+    (host.place / name).write_text(json.dumps(raw))
+    tick(host)
+    assert host.in_force() == REFUSED
+    assert series(host)[f'pki_crl_age_alarm_percent{{trust="{TRUST}"}}'] == 100
 
 
 # -- the program ---------------------------------------------------------------------------
