@@ -318,6 +318,8 @@ def remove(units_dir: str = UNITS_DIR) -> bool:
         files.remove(path)
     if _is_system(units_dir):
         _systemctl("daemon-reload")
+        # One that failed stays listed, without a file, until this is said; there may be none.
+        run_program(["systemctl", "reset-failed", *names], "/")
     return True
 
 
