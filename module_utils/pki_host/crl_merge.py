@@ -290,6 +290,7 @@ class _Merge:
             self._keep(chosen)
             if problem:
                 self._store.place(unfinished, facts.id)
+                self._store.prune_crls()
         return Merged(
             self._store.trust,
             facts.id,

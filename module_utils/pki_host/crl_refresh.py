@@ -180,6 +180,7 @@ class _Poll:
 
     def _refreshed(self, folder: str) -> str:
         """All of it; why it failed, empty when it did not."""
+        self._forget()
         entries = [self._authority(folder, one) for one in self.trust.authorities]
         self.status["authorities"] = entries
         self.store.note(self.memory.raw)
@@ -193,6 +194,20 @@ class _Poll:
         whys += self._into_service(self.store.stage(serving))
         self._own(serving)
         return "; ".join(whys)
+
+    def _forget(self) -> None:
+        """Drop what is noted of CAs and addresses that are not watched any more."""
+        authorities = {one.sha256 for one in self.trust.authorities}
+        urls = {url for one in self.trust.authorities for url in one.urls}
+        for name, watched in (
+            ("newest", authorities),
+            ("changes", authorities),
+            ("outcomes", authorities),
+            ("urls", urls),
+        ):
+            noted = self.memory.of(name)
+            for key in [key for key in noted if key not in watched]:
+                del noted[key]
 
     # -- one authority ---------------------------------------------------------------------
 

@@ -207,9 +207,7 @@ class Store:
         candidates = [
             one for one in (current.crls if current else ()) if one.authority == authority
         ]
-        adopted = Held.of((self.polls().get("newest") or {}).get(authority))
-        if adopted is not None and adopted.authority == authority:
-            candidates.append(adopted)
+        candidates += [one for one in self._adopted() if one.authority == authority]
         best: Held | None = None
         for one in candidates:
             if not os.path.isfile(self.der(one.sha256)):
@@ -217,6 +215,12 @@ class Store:
             if best is None or one.newer_than(best):
                 best = one
         return best
+
+    def _adopted(self) -> list[Held]:
+        """The newest CRL of each CA, in service or not, as far as it was noted."""
+        noted = self.polls().get("newest")
+        found = [Held.of(one) for one in noted.values()] if isinstance(noted, dict) else []
+        return [one for one in found if one is not None]
 
     def fetched(self) -> dict[str, dict[str, Any]]:
         """By CRL, when its source last confirmed these bytes; see :meth:`confirm`."""
@@ -370,7 +374,11 @@ class Store:
             path = self.folder(name)
             if name not in staying and _age(path, now) > KEPT_SECONDS:
                 files.discard_directory(path)
-        used = {one["sha256"] for one in (self.polls().get("newest") or {}).values()}
+        self.prune_crls()
+
+    def prune_crls(self) -> None:
+        """Remove CRLs that are in no set and are not the newest of their CA."""
+        used = {one.sha256 for one in self._adopted()}
         for name in _listed(os.path.join(self.base, "sets")):
             used |= {one.sha256 for one in (self.set(name) or SetFacts("", ())).crls}
         for name in _listed(os.path.join(self.base, "crls")):

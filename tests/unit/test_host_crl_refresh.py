@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 from pki_host import crl_refresh, crl_store, files
 from unit import refreshed_host
-from unit.broken_crl_server import OLD, REVOKED, REVOKED_LATER, BrokenCrlServer, Pace
+from unit.broken_crl_server import HOUR, OLD, REVOKED, REVOKED_LATER, BrokenCrlServer, Pace
 from unit.refreshed_host import TRUST, RefreshedHost, host
 
 REPO = Path(__file__).resolve().parents[2]
@@ -338,3 +343,61 @@ def test_killed_at_any_change_of_a_file_the_old_or_the_new_set_is_there_and_the_
         shutil.rmtree(world.root)
         shutil.copytree(copy, world.root, symlinks=True)
     assert 10 < count < 199
+
+
+# -- responders ----------------------------------------------------------------------------
+
+
+class Responder(http.server.BaseHTTPRequestHandler):
+    """Says of every certificate what it was told to say; None is no answer."""
+
+    answer: ClassVar[list[bytes | None]] = [None]
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        body = self.answer[0]
+        self.send_response(200 if body else 503)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def responder() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Responder)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Responder.asked.clear()
+    yield f"http://127.0.0.1:{server.server_port}/ocsp"
+    server.shutdown()
+    server.server_close()
+
+
+def test_responders_are_asked_once_a_period_and_again_while_they_do_not_answer(
+    world: RefreshedHost, responder: str
+) -> None:
+    make = world.material
+    span = {"start": make.now - HOUR, "end": make.now + 23 * HOUR}
+    der = make.authority.leaf("ours", **span)
+    certificate = x509.load_der_x509_certificate(der)
+    pem = certificate.public_bytes(Encoding.PEM).decode()
+    world.remember(certificate.serial_number, ocsp_urls=[responder], pem=pem)
+    world.watch()
+    Responder.answer[0] = None
+    for count in (1, 2):
+        assert [one["status"] for one in world.refresh()["ocsp"]] == ["none"]
+        assert any("no OCSP answer" in line for line in world.lines(4))
+        assert len(Responder.asked) == count
+    Responder.answer[0] = make.authority.ocsp(der, **span)
+    for _ in range(2):
+        assert [one["status"] for one in world.refresh()["ocsp"]] == ["good"]
+    assert len(Responder.asked) == 3
+    revoked = ocsp.OCSPCertStatus.REVOKED
+    Responder.answer[0] = make.authority.ocsp(der, revoked, **span)
+    status = world.refresh(refreshed_host.later(24.1))
+    assert len(Responder.asked) == 4
+    assert [one["what"] for one in status["revoked"]] == ["our certificate dip"]
+    assert f"says {responder}" in world.lines(1)[0].replace("OCSP ", "")
