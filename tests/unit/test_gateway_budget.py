@@ -161,3 +161,57 @@ def test_no_product_is_asked_for_a_peer_that_it_could_not_tell(
     entry = {**by_dns(), "product": product}
     with pytest.raises(PkiError, match="cannot do what the listener needs"):
         gateway.build_all([entry], replace(sources, products=products.cannot()))
+
+
+# --- OCSP of callers ------------------------------------------------------------------------
+
+
+def asking(sources: gateway.Sources, product: str = "nginx", **entry: Any) -> dict[str, Any]:
+    """The model of a gateway whose policy wants responders to be asked."""
+    policy = sources.policies["mhhs-dip"]
+    on = replace(policy.parameters["crl_gateway_ocsp"], value="on")
+    changed = replace(policy, parameters={**policy.parameters, "crl_gateway_ocsp": on})
+    asked = replace(sources, policies={"mhhs-dip": changed}, products=products.cannot())
+    (model,) = gateway.build_all([{**ENTRY, "product": product, **entry}], asked)
+    return model
+
+
+def test_no_gateway_asks_responders_unless_the_policy_says_so(sources: gateway.Sources) -> None:
+    (model,) = gateway.build_all([ENTRY], sources)
+    assert model["ocsp"] == {"ask": False, "resolvers": []}
+    assert "ssl_ocsp" not in products.rendered(model, frozenset())[0]["content"]
+
+
+def test_a_gateway_that_asks_responders_has_to_know_name_servers(sources: gateway.Sources) -> None:
+    with pytest.raises(PkiError, match="could look up none of them") as caught:
+        asking(sources)
+    assert caught.value.where.endswith(".resolvers")
+    assert asking(sources, ingress=[])["ocsp"]["resolvers"] == []
+    model = asking(sources, resolvers=["192.0.2.53", "2001:db8::53"])
+    text = products.rendered(model, frozenset())[0]["content"]
+    assert "ssl_ocsp leaf;" in text
+    assert "resolver 192.0.2.53 [2001:db8::53];" in text
+    assert "ssl_ocsp" not in products.rendered(model, frozenset({"ssl_ocsp"}))[0]["content"]
+
+
+def test_a_product_that_cannot_ask_goes_by_the_crl_alone_and_says_so(
+    sources: gateway.Sources,
+) -> None:
+    model = asking(sources, "haproxy")
+    assert not model["ocsp"]["ask"]
+    sentence = products.cannot()["haproxy"]["client_ocsp"]
+    ingress, egress = model["budget"]
+    assert sentence in ingress["notes"]
+    assert sentence not in egress["notes"]
+
+
+def test_what_the_template_writes_for_responders_is_known_when_it_is_read_back(
+    sources: gateway.Sources,
+) -> None:
+    model = asking(sources, resolvers=["192.0.2.53"])
+    files = {one["path"]: one["content"] for one in products.rendered(model, frozenset())}
+    adapter = products.adapter("nginx")
+    assert adapter.read(files)["unknown"] == []
+    name = adapter.config_file
+    files[name] = files[name].replace("ssl_ocsp leaf;", "ssl_ocsp off;")
+    assert adapter.read(files)["unknown"] != []

@@ -26,7 +26,8 @@ def said(
 @pytest.mark.parametrize(
     ("version", "lacks"),
     [
-        ("1.18.0", {"ssl_conf_command", "error_log_option", "keepalive_time"}),
+        ("1.18.0", {"ssl_ocsp", "ssl_conf_command", "error_log_option", "keepalive_time"}),
+        ("1.19.0", {"ssl_conf_command", "error_log_option", "keepalive_time"}),
         ("1.19.4", {"error_log_option", "keepalive_time"}),
         ("1.19.9", {"keepalive_time"}),
         ("1.19.10", set()),

@@ -52,6 +52,9 @@ def judged(
                     )
             policy = sources.policies[sources.declared.entries[item["certificate"]][0].policy]
             aged = "connection_age" not in cannot
+            noted = _NOTED[direction]
+            if direction == "ingress" and policy.parameter("crl_gateway_ocsp") == "on":
+                noted = (*noted, "client_ocsp")
             told.append(
                 {
                     "gateway": name,
@@ -59,10 +62,15 @@ def judged(
                     "direction": direction,
                     "product": product,
                     **budget.of_listener(limits, policy, ages_connections=aged, where=place),
-                    "notes": [cannot[one] for one in _NOTED[direction] if one in cannot],
+                    "notes": [cannot[one] for one in noted if one in cannot],
                 }
             )
     return told
+
+
+def asks_responders(product: str, sources: Sources, where: str) -> str:
+    """Why a product cannot ask the OCSP responder of a caller's certificate; empty if it can."""
+    return _cannot(product, sources, where).get("client_ocsp", "")
 
 
 def _needs(item: Listener) -> Iterator[str]:

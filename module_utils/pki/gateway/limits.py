@@ -91,5 +91,6 @@ def _profile(policy: Policy) -> dict[str, Any]:
             "pooled_connections": policy.number("gateway_pooled_connections"),
             "refused_with": policy.number("mtls_refusal_status"),
         },
+        "ocsp": {"ask": policy.parameter("crl_gateway_ocsp") == "on"},
         "log": {"live_days": policy.number("log_live_days")},
     }

@@ -15,7 +15,7 @@ from . import abilities, limits
 from . import trust as trusted
 from .listeners import egress as read_egress
 from .listeners import ingress as read_ingress
-from .reading import GROUP, NAME, error, items, mapping, matching, unique
+from .reading import GROUP, NAME, address, error, items, mapping, matching, unique
 from .sources import ANYWHERE, Products, Sources
 
 
@@ -46,7 +46,7 @@ def check(
 def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
     """One gateway's model; the package says what is in it."""
     where = f"gateways[{index}]"
-    entry = mapping(raw, where, ("name", "product", "hosts"), ("ingress", "egress"))
+    entry = mapping(raw, where, ("name", "product", "hosts"), ("ingress", "egress", "resolvers"))
     name = matching(entry["name"], NAME, f"{where}.name", "lower case letters, digits, - and .")
     where = f"{where} ({name})"
     root = f"{sources.roots.gateway}/{name}"
@@ -67,12 +67,24 @@ def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
     product = matching(entry["product"], NAME, f"{where}.product", "a product's name")
     profile = limits.profile(both, sources, where)
     sides = {"ingress": ingress, "egress": egress}
+    asks = abilities.asks_responders(product, sources, where) if profile["ocsp"]["ask"] else ""
+    resolvers = _resolvers(entry["resolvers"], f"{where}.resolvers")
+    if profile["ocsp"]["ask"] and ingress and not asks and not resolvers:
+        raise error(
+            f"{where}.resolvers",
+            "the gateway is to ask OCSP responders, and could look up none of them",
+            "nothing",
+            "the addresses of name servers",
+            'name them, or set crl_gateway_ocsp to "off" in the overlay: callers are refused '
+            "while no responder answers",
+        )
     return {
         "name": name,
         "product": product,
         "hosts": matching(entry["hosts"], GROUP, f"{where}.hosts", "a host or group name"),
         "root": root,
         **profile,
+        "ocsp": {"ask": profile["ocsp"]["ask"] and not asks, "resolvers": resolvers},
         "budget": abilities.judged(product, name, profile["limits"], sides, sources, where),
         "ingress": ingress,
         "egress": egress,
@@ -82,6 +94,15 @@ def build(raw: object, sources: Sources, index: int = 0) -> dict[str, Any]:
             for trust in sorted({item["trust"] for item in both})
         },
     }
+
+
+def _resolvers(raw: object, where: str) -> list[str]:
+    """Name servers as they are written beside a port: IPv6 in brackets."""
+    return [
+        f"[{found}]" if ":" in found else found
+        for at, one in enumerate(items(raw, where))
+        for found in [address(str(one), f"{where}[{at}]")]
+    ]
 
 
 def depends_on(listeners: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

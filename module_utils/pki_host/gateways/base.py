@@ -59,7 +59,7 @@ class Adapter(ABC):
     capabilities: tuple[str, ...]
     #: Feature -> one sentence: what this product cannot do, and what holds instead. Features:
     #: ``peer_dns``, ``connection_age``, ``retry``, ``unsafe_retry``, ``backoff``,
-    #: ``chunked_body``, ``log_reopen``.
+    #: ``chunked_body``, ``log_reopen``, ``client_ocsp``.
     cannot: Mapping[str, str]
     #: True when its TLS library looks for a CRL for every CA certificate of a chain, the root's own
     #: included; False when it looks for the leaf's only.

@@ -75,6 +75,7 @@ class Adapter(base.Adapter):
             "wait between attempts.",
             "chunked_body": "HAProxy cannot limit a body whose length is not said: a request with "
             "one is answered with 411.",
+            "client_ocsp": "HAProxy asks no OCSP responder about a caller: the CRL alone decides.",
             "log_reopen": "HAProxy keeps its log file open: it is copied and truncated, and a line "
             "written in between is lost.",
         }

@@ -21,6 +21,7 @@ __all__ = ["Adapter", "cn", "escape_value", "exact", "literal", "peer", "quote",
 
 # Since when nginx can do what the template and the command lines would like to use.
 _SINCE = {
+    "ssl_ocsp": (1, 19, 0),
     "ssl_conf_command": (1, 19, 4),
     "error_log_option": (1, 19, 5),
     "keepalive_time": (1, 19, 10),

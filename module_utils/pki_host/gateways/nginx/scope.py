@@ -25,6 +25,7 @@ _TLS = _names(
     "ssl_protocols ssl_ciphers ssl_conf_command ssl_ecdh_curve ssl_prefer_server_ciphers"
     " ssl_session_tickets ssl_session_cache ssl_session_timeout ssl_early_data ssl_certificate"
     " ssl_certificate_key ssl_client_certificate ssl_crl ssl_verify_client ssl_verify_depth"
+    " ssl_ocsp ssl_ocsp_cache resolver"
 )
 _PROXY = _names(
     "proxy_http_version proxy_set_header proxy_ssl_protocols proxy_ssl_ciphers"
@@ -58,6 +59,7 @@ _KNOWN: Mapping[str, FrozenSet[str]] = {
 }  # fmt: skip
 # Known, but only when they say this.
 _ONLY: Mapping[str, str] = {
+    "ssl_ocsp": "leaf",
     "ignore_invalid_headers": "on",
     "underscores_in_headers": "off",
     # What nginx would repeat besides: requests that were answered, or that may change something.
