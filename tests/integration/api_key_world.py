@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -18,6 +17,7 @@ from gateways.products import NGINX, Product
 from integration.gateway_world import PROJECT, World
 from integration.openbao_server import KV_MOUNT, OpenBao
 from integration.vault_tap import Tap
+from kept_payloads.session import kept_environment
 
 DIP_ID = "100000000"
 LOUD = ("-vvvv", "--diff")
@@ -203,7 +203,7 @@ class ApiKeyWorld(World):
                 str(self.base / "play.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_LOG_PATH": str(self.log),
                 "ANSIBLE_DISPLAY_TRACEBACK": "always",

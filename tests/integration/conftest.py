@@ -9,8 +9,9 @@ import pytest
 from integration.openbao_server import OpenBao
 from integration.own_ports import ports_of_our_own
 from integration.watched_lab import WatchedLab, living_lab
+from kept_payloads.session import pytest_configure
 
-__all__ = ["openbao", "ports_of_our_own", "watched_lab"]
+__all__ = ["openbao", "ports_of_our_own", "pytest_configure", "watched_lab"]
 
 # By their seconds. Two processes take whole files in turn: a long one that starts last leaves
 # one of them without work.

@@ -17,6 +17,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.bringing_desk import PROJECT, Ran
 from integration.openbao_server import KV_MOUNT, OpenBao
+from kept_payloads.session import kept_environment
 from pki import csr, public_state
 from unit import controller_world, pki_factory, ready
 
@@ -188,7 +189,7 @@ class ExportWorld:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **kept_environment("PATH", "HOME"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_NOCOLOR": "1",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import stat
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from integration.openbao_server import KV_MOUNT, OpenBao
 from integration.vault_tap import Tap
+from kept_payloads.session import kept_environment
 from pki import csr
 from unit import controller_world, pki_factory, ready
 
@@ -160,7 +160,7 @@ class Fleet:
                 str(shipped if shipped.exists() else self.base / playbook),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_NOCOLOR": "1",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.openbao_server import TLS_MOUNT, OpenBao
+from kept_payloads.session import kept_environment
 from pki import crl_cache, keystores, public_state, request_stage, session
 from unit import pki_factory, ready
 
@@ -192,7 +192,7 @@ class ReleaseWorld:
                 str(self.base / "play.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_PIPELINING": str(pipelining),
                 "ANSIBLE_LOCALHOST_WARNING": "false",

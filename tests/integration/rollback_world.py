@@ -27,6 +27,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from integration.own_ports import free_ports
+from kept_payloads.session import kept_environment
 from pki import crl_cache, public_state, session
 from pki_host import files
 from pki_host.gateways import adapter
@@ -356,7 +357,7 @@ class RollbackWorld:
 
     def environment(self, **more: str) -> dict[str, str]:
         return {
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **kept_environment("PATH", "HOME"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "ANSIBLE_LOCALHOST_WARNING": "false",

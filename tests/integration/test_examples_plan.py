@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from integration.openbao_server import OpenBao
+from kept_payloads.session import kept_environment
 from unit import controller_world, pki_factory, twin
 
 pytestmark = pytest.mark.integration
@@ -93,7 +93,7 @@ class Office:
                 str(twin.REPOSITORY / "playbooks" / "site.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(twin.REPOSITORY / "ansible.cfg"),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_NOCOLOR": "1",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 import yaml
 from integration import gateway_world as gw
 from integration.gateway_world import PROJECT, World
+from kept_payloads.session import kept_environment
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +78,7 @@ def play(world: World, *arguments: str, **changes: Any) -> str:
             str(world.base / "play.yml"),
         ],
         env={
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **kept_environment("PATH", "HOME"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "ANSIBLE_NOCOLOR": "1",

@@ -8,7 +8,6 @@ service, is done by hand.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from integration.openbao_server import OpenBao
 from integration.release_world import DAY, NOW, PROJECT, Ran, ReleaseWorld
+from kept_payloads.session import kept_environment
 from pki import keystores, public_state, request_stage
 from unit import pki_factory
 from unit.controller_world import tree
@@ -131,7 +131,7 @@ class HeldWorld(ReleaseWorld):
                 str(self.base / "play.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_NOCOLOR": "1",

@@ -24,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from integration import digests
 from integration.lab_fixture import DEPRECATION, REPOSITORY, Lab
+from kept_payloads.session import kept_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.lab]
 
@@ -73,6 +74,8 @@ class Clone:
     def run(self, *command: str, expected: int = 0) -> Run:
         environment = {k: v for k, v in os.environ.items() if KEPT.fullmatch(k)}
         environment["ANSIBLE_CONFIG"] = str(self.root / "ansible.cfg")
+        if self.home.exists():  # the first command has nothing that newcomers lack
+            environment |= kept_environment()
         done = subprocess.run(
             command,
             cwd=self.root,

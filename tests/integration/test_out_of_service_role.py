@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from integration.test_gateway_out_of_service import (
     is_open,
     nothing_listens,
 )
+from kept_payloads.session import kept_environment
 from pki_host import openssl
 
 pytestmark = pytest.mark.integration
@@ -117,7 +117,7 @@ class Night(TwoCertificates):
                 str(self.base / "play.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_INJECT_FACT_VARS": "false",
                 "ANSIBLE_NOCOLOR": "1",

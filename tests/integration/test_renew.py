@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from integration.openbao_server import TLS_MOUNT, OpenBao
+from kept_payloads.session import kept_environment
 from pki import csr, ledger
 from unit import controller_world, pki_factory, ready
 
@@ -108,7 +108,7 @@ class Desk:
                 str(PROJECT / "playbooks" / f"{playbook}.yml"),
             ],
             env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+                **kept_environment("PATH", "HOME"),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
                 "ANSIBLE_NOCOLOR": "1",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from integration import gateway_world as gw
 from integration.gateway_world import PROJECT, World
+from kept_payloads.session import kept_environment
 from pki_host import transaction
 
 pytestmark = pytest.mark.integration
@@ -119,7 +119,7 @@ def play(world: World, *arguments: str) -> str:
             str(world.base / "play.yml"),
         ],
         env={
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **kept_environment("PATH", "HOME"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "ANSIBLE_NOCOLOR": "1",

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from integration import shipped_policies
 from integration.openbao_server import OpenBao
 from integration.release_world import PROJECT, Ran
+from kept_payloads.session import kept_environment
 from pki.vault import Client
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ def play(folder: Path, *arguments: str, **options: Any) -> Ran:
             str(folder / "play.yml"),
         ],
         env={
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **kept_environment("PATH", "HOME"),
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",

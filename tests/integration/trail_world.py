@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kept_payloads.session import kept_environment
 from pki import trail_file
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,7 @@ class Runs:
             cwd=PROJECT,
             env={
                 **kept,
+                **kept_environment(),
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_LIBRARY": f"{PROJECT / 'library'}:{self.base / 'library'}",
                 "ANSIBLE_NOCOLOR": "1",

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kept_payloads.session import pytest_configure
 from scenarios.scenario import Change, Scenario
 from scenarios.steps import Checked, check
 from xdist.scheduler import LoadScopeScheduling
+
+__all__ = ["pytest_configure"]
 
 # Which files share hosts; every other file has hosts of its own. Two processes may run the tests,
 # and what shares hosts must stay in one of them, in order.
