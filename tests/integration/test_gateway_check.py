@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from gateways.products import HAPROXY, NGINX, Product
 from integration import gateway_world as gw
 from integration.gateway_pair import CLIENT, Pair, Usage, leaf
-from pki_host import compromised, files, transaction
+from pki_host import compromised, crl_links, files, transaction
 from pki_host.errors import HostError
 from pki_host.transaction import Desired
 
