@@ -19,7 +19,7 @@ from .crl_numbers import FACTOR, PRIME, Numbers
 from .crl_watch import Known
 
 _SLICE = 32 * 1024
-_FEW = 100_000  # numbers of which a set is no trouble
+_FEW = 1 << 16  # numbers of which a set is no trouble
 _DAY = 86400
 
 
