@@ -99,6 +99,18 @@ def test_without_a_service_manager_only_the_file_is_kept(tmp_path: Path, watch: 
     assert run(setup(tmp_path, watch, "daemon")) == []
 
 
+def test_without_a_service_manager_a_run_refuses_what_is_too_old(
+    tmp_path: Path, watch: Watch
+) -> None:
+    one = setup(tmp_path, watch, "daemon")
+    run(one)
+    assert one.look(check=True) == crl_setup.Arranged()
+    # There is no set at all, and egress only alarms.
+    assert one.look(check=False).changes == (f"{tmp_path}/crl/dip-nonprod/ingress: refuses now",)
+    assert one.look(check=False).changes == ()
+    assert setup(tmp_path, watch).look(check=False) == crl_setup.Arranged()  # its timer does it
+
+
 def test_a_host_that_loses_its_service_manager_loses_timers_and_program(
     tmp_path: Path, watch: Watch
 ) -> None:
