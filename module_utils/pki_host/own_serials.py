@@ -204,7 +204,7 @@ def _no_answer(code: int, says: str, complains: str) -> str:
         return f"the responder says {error.group(1)}"
     if _VERIFIED not in complains:
         return "it is no OCSP response that the CA, or a responder of it, has signed"
-    if _TIMES_INVALID in complains:
+    if _TIMES_INVALID in says + complains:
         return "it is not valid now"
     if code != 0:
         return "it says nothing about the certificate"
