@@ -246,10 +246,13 @@ def _path(spec: ModuleSpec) -> str:
 def _source(spec: ModuleSpec) -> bytes:
     loader: Any = spec.loader
     try:
-        data: bytes = loader.get_data(loader.get_filename(spec.name))
+        # By the loader and not from its file: in a zip that may be a compiled one.
+        text = loader.get_source(spec.name)
     except (AttributeError, ImportError, OSError) as exc:
         raise _unreadable(spec.name, type(exc).__name__, str(spec.origin)) from None
-    return data
+    if text is None:
+        raise _unreadable(spec.name, "no source beside what is compiled", str(spec.origin))
+    return str(text).encode()
 
 
 def _unreadable(name: str, found: str, where: str) -> HostError:

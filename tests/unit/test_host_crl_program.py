@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,10 @@ def test_it_is_the_same_program_from_a_zip_as_from_a_directory(
         archive.writestr("ansible/module_utils/__init__.py", "")
         for path in (MODULES / "pki_host").rglob("*.py"):
             archive.write(path, f"ansible/module_utils/{path.relative_to(MODULES)}")
+        # A zip may bring compiled modules as well; what is put on the host is the source.
+        guard = MODULES / "pki_host" / "crl_guard.py"
+        py_compile.compile(str(guard), str(tmp_path / "crl_guard.pyc"))
+        archive.write(tmp_path / "crl_guard.pyc", "ansible/module_utils/pki_host/crl_guard.pyc")
     code = (
         f"import sys; sys.path.insert(0, {str(packed)!r});"
         "from ansible.module_utils.pki_host import crl_program as p;"
