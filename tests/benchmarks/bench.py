@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
-from benchmarks import gateway_handshakes, judging, long_crl, many_keys, parties
+from benchmarks import crl_on_host, gateway_handshakes, judging, long_crl, many_keys, parties
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -198,6 +198,7 @@ def main() -> None:
     judging.report(line, cpu)
     rules()
     long_crl.report(line)
+    crl_on_host.report(line)
     policy_check()
     gateway_handshakes.report(line)
     main_job()
