@@ -112,6 +112,7 @@ def _bring(
         return _start(user, daemon, loaded)
     if unenforced:
         return _cut(user, daemon, before, unenforced)
+    serving = daemon.generation()
     try:
         _reload(daemon, again=bool(refused))
     except _FAULTS as exc:
@@ -122,6 +123,7 @@ def _bring(
             "with what it has; correct what its error log names"
         )
         return After(before.loaded, "", True, (Line(crl_told.ERROR, text),))
+    crl_users.note_reload(user, daemon, serving)
     what = f"it refuses {', '.join(refused)}" if refused else "it uses its CRL sets"
     line = Line(crl_told.INFO, f"gateway {user.name}: reloaded, {what}; there is nothing to do")
     return After(loaded, lines=(line,))

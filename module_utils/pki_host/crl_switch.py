@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import crl_guard, crl_links, crl_users, files, probe
 from .crl_links import Place
 from .crl_users import User
-from .desired import APPLIED
 from .errors import HostError
 from .gateways.base import Adapter
 from .probe import Baseline, View
@@ -115,17 +114,7 @@ class _Gateway:
 
     def record(self) -> None:
         """Note where its links led when it loaded them, and who has loaded them."""
-        applied, serving = self.user.applied, self.daemon.generation()
-        if applied is None or serving is None:
-            return
-        # Of a master that somebody else started nobody knows from what: the next run sees to it.
-        ours = serving.master == applied.generation.master
-        now = replace(
-            applied,
-            loaded={path: files.link_target(path) or "" for path in applied.uses},
-            generation=serving if ours else applied.generation,
-        )
-        files.write(os.path.join(self.user.root, APPLIED), now.encode(), files.PUBLIC)
+        crl_users.record_reload(self.user, self.daemon)
 
 
 class _Switch:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which gateways of this host use a CRL set, and who runs them. Reads only; no network code.
+"""Which gateways of this host use a CRL set, and who runs them. No network code.
 
 Known from the record of each one's last change, and while a change is open, or was broken off, from
 what stood there before: whoever has to refuse cannot wait for the end of a transaction.
@@ -7,10 +7,11 @@ what stood there before: whoever has to refuse cannot wait for the end of a tran
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import crl_links, files
@@ -18,7 +19,7 @@ from .desired import APPLIED, Applied
 from .errors import HostError
 from .gateways import adapter
 from .gateways.base import Adapter
-from .service import Daemon, for_host
+from .service import Daemon, Generation, for_host
 from .systemd import Unit
 from .undo import Part, Undo
 
@@ -66,6 +67,35 @@ def daemon(user: User) -> Daemon:
 def build_of(user: User) -> Adapter:
     """The adapter for the build on this host."""
     return for_host(adapter(user.product), user.program)
+
+
+def record_reload(user: User, daemon: Daemon) -> None:
+    """Note where the links of a gateway lead, and who has loaded them. Under the gateways' lock.
+
+    Nothing where its record is away, or where a master serves that the record does not name: from
+    what that one was started nobody knows, and the next run sees to it.
+    """
+    path = os.path.join(user.root, APPLIED)
+    applied, serving = Applied.parse(files.read(path)), daemon.generation()
+    if applied is None or serving is None or serving.master != applied.generation.master:
+        return
+    loaded = {link: files.link_target(link) or "" for link in applied.uses}
+    files.write(path, replace(applied, loaded=loaded, generation=serving).encode(), files.PUBLIC)
+
+
+def note_reload(user: User, daemon: Daemon, before: Generation | None) -> None:
+    """The same after a reload by whoever waits for no lock: only if it is free, and never an error.
+
+    ``before``: who served until then. Where somebody else had reloaded that, nothing is noted.
+    Without this note the next run reloads once more, and nothing else comes of it.
+    """
+    if user.applied is None or before is None or not before.still_serves(user.applied.generation):
+        return
+    lock = files.HostLock(os.path.join(os.path.dirname(user.root), ".lock"), wait_seconds=0)
+    with contextlib.suppress(HostError, OSError), lock:
+        now = Applied.parse(files.read(os.path.join(user.root, APPLIED)))
+        if now is not None and now.generation == user.applied.generation:
+            record_reload(user, daemon)
 
 
 def _all(gateway_root: str) -> Iterator[User]:

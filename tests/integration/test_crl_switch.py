@@ -18,7 +18,7 @@ from gateways.servers import serving
 from integration import gateway_world as gw
 from integration.dying import die
 from integration.gateway_pair import Pair, leaf
-from pki_host import crl_switch, files, probe, transaction
+from pki_host import crl_guard, crl_switch, files, probe, transaction
 from pki_host.crl_switch import Switched
 from pki_host.desired import APPLIED, Applied
 from pki_host.transaction import Desired
@@ -119,7 +119,7 @@ def served(
 def host(served: Host) -> Host:
     """As the run before left it: the first set, and nothing to do."""
     served.calls = False
-    for name in ("set.json", "watch.json"):
+    for name in ("set.json", "watch.json", "guard.json"):
         for path in (served.base / "crl").rglob(name):
             path.unlink()
     served.crl_set = served.stage_crls()
@@ -320,6 +320,23 @@ def test_a_renewal_while_everybody_is_refused_is_installed_with_notes(host: Host
     done = host.switch()
     assert (done.changed, done.reloaded, done.failure) == (True, ("dip", "second"), None)
     assert host.statuses(client) == [200, 200]
+
+
+def test_a_refusal_of_the_guard_and_its_end_leave_the_next_run_nothing_to_do(host: Host) -> None:
+    _, client = host.peer()
+    root = str(host.base / "crl")
+    stale = {"on_stale": "refuse", "max_age_seconds": 3600}
+    watched(host, {"ingress": stale, "egress": stale})
+    crl_guard.tick(root)
+    assert host.statuses(client) == [403, 403]
+    assert host.apply()["changed"] is False
+    # While another run holds the lock the guard waits for nothing, and the next run reloads once.
+    watched(host, {"ingress": {**stale, "on_stale": "alarm"}})
+    with files.HostLock(str(host.base / "gateway/.lock")):
+        crl_guard.tick(root)
+        assert host.statuses(client) == [200, 200]
+    reasons = [one["reasons"] for one in host.apply()["gateways"]]
+    assert reasons == [["the gateway was restarted or reloaded by somebody else"]] * 2
 
 
 def test_damage_to_what_is_watched_keeps_no_change_from_gateways_and_is_noted(host: Host) -> None:
