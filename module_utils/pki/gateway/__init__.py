@@ -12,6 +12,8 @@ A model::
     limits                     {body_bytes, header_bytes, connection_seconds, idle_seconds,
                                drain_seconds, pooled_connections, refused_with}, the policy's
     log                        {live_days}: for how long logs stay where they are written
+    ocsp                       {ask, resolvers}: whether callers' OCSP responders are asked besides
+                               the CRL, and the name servers for that
     ingress, egress            listeners, see below
     certificates, trusts,
     api_keys                   names of what its listeners need on the host
