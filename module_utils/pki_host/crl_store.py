@@ -204,10 +204,9 @@ class Store:
     def held(self, authority: str) -> Held | None:
         """The newest CRL of a CA that is at hand: in ``current``, or adopted since."""
         current = self.current()
-        candidates = [
-            one for one in (current.crls if current else ()) if one.authority == authority
-        ]
-        candidates += [one for one in self._adopted() if one.authority == authority]
+        # Of two that are equally new the one that was judged last: it comes first.
+        candidates = [*self._adopted(), *(current.crls if current else ())]
+        candidates = [one for one in candidates if one.authority == authority]
         best: Held | None = None
         for one in candidates:
             if not os.path.isfile(self.der(one.sha256)):
