@@ -13,6 +13,7 @@ import pytest
 from pki_host import crl_alarms, crl_program, crl_setup, crl_units, files
 from pki_host.crl_watch import Watch
 from pki_host.errors import HostError
+from unit.controller_world import load_file
 from unit.test_host_crl_watch import WATCH
 
 NOW = 1_800_000_000.0
@@ -219,6 +220,17 @@ def test_what_the_refresh_saw_is_said_without_its_notices(tmp_path: Path, watch:
     files.write(str(tmp_path / "dip-nonprod" / "status.json"), json.dumps(status).encode())
     (alarm,) = alarms(tmp_path, watch, guard())
     assert "Issuing: no answer" in alarm
+
+
+def test_a_run_prints_what_hosts_said_with_their_names() -> None:
+    told = load_file("filter_plugins/pki_crl.py").FilterModule().filters()["pki_crl_told"]
+    hostvars = {
+        "gw1": {"crl_cache_install_result": {"alarms": ["too old"], "problems": ["masked"]}},
+        "gw2": {"crl_cache_install_result": {"unreachable": True}},
+        "gw3": {},
+    }
+    assert told(hostvars, hostvars, "alarms") == ["gw1: too old"]
+    assert told(hostvars, hostvars, "problems") == ["gw1: masked"]
 
 
 def test_units_of_a_test_are_none_of_this_host() -> None:
