@@ -20,7 +20,7 @@ _USED = re.compile(rb"(/[^\s\"';{}]*/current)/")
 
 
 def links_in(text: bytes) -> set[str]:
-    """The links to releases and CRL sets that a configuration loads files through."""
+    """The links to releases and API keys that a configuration loads files through."""
     return {os.fsdecode(path) for path in _USED.findall(text)}
 
 
