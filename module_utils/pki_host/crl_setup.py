@@ -109,13 +109,18 @@ class Setup:
         changes = [*found.changes]
         if outdated:
             changes.insert(0, f"{places.program_dir}: {outdated}")
-        if not os.path.isdir(watch.metrics_dir):
-            changes.append(f"{watch.metrics_dir}: not there")
+        # Inside the units only what is there can be written to, and a poll may come before the
+        # first gateway does.
+        missing = [
+            path for path in (watch.metrics_dir, watch.gateway_root) if not os.path.isdir(path)
+        ]
+        changes += [f"{path}: not there" for path in missing]
         problems = tuple(crl_units.masked_sentence(name) for name in found.masked)
         if check or not changes:
             return Arranged(tuple(changes), problems)
         with crl_store.lock(places.crl_root, watch):
-            files.make_directory(watch.metrics_dir)
+            for path in missing:
+                files.make_directory(path)
             if outdated:
                 crl_program.install(places.program_dir, program)
             if found.changes:

@@ -69,6 +69,7 @@ def test_a_first_run_puts_everything_there_and_a_second_finds_nothing_to_do(
     there = tree(tmp_path)
     assert {"crl/watch.json", "units/pki-crl-guard.timer", "program/current"} <= set(there)
     assert (tmp_path / "crl" / "metrics").is_dir()
+    assert (tmp_path / "gateway").is_dir()  # a unit can write to what is there when it starts
     assert run(setup(tmp_path, watch)) == []
     assert run(setup(tmp_path, watch), check=True) == []
 
