@@ -74,6 +74,7 @@ Type=oneshot
 ExecStart={python} {options} {program}/refresh.py --root {crl_root}
 # All transfers one after the other, then the test and the reload of every gateway.
 TimeoutStartSec={refresh_seconds}
+TimeoutStopSec=10
 Restart=no
 Nice=10
 IOSchedulingPriority=7
@@ -101,8 +102,10 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 ExecStart={python} {options} {program}/guard.py --root {crl_root}
-# Each gateway may take a while to load what is in force, or to end.
+# Each gateway may take a while to load what is in force, or to end. A run that hangs, or that
+# somebody stopped, is killed then, and the next one looks.
 TimeoutStartSec=300
+TimeoutStopSec=10
 Restart=no
 OOMScoreAdjust=-500
 MemoryMax=256M
