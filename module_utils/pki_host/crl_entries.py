@@ -40,24 +40,35 @@ _DAY = (
     rb"|(?:0[13-9]|1[0-2])(?:29|30)|(?:0[13578]|1[02])31)"
 )
 _TIME = rb"\x17\x0d[0-9]{2}" + _DAY + rb"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]Z"
-_REASON = rb"\x30\x0c\x30\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01[\x00-\x06\x08-\x0a]"
-_TIME_OCTETS, _REASON_OCTETS = 15, 14
+_TIME_OCTETS = 15
+_REASON = rb"\x30\x0a\x06\x03\x55\x1d\x15\x04\x03\x0a\x01[\x00-\x06\x08-\x0a]"
+_INVALIDITY = rb"\x30\x18\x06\x03\x55\x1d\x18\x04\x11\x18\x0f[0-9]{14}Z"
+# The extensions that entries have, with their octets together.
+_EXTENSIONS = (
+    (b"", 0),
+    (_REASON, 12),
+    (_INVALIDITY, 26),
+    (_REASON + _INVALIDITY, 38),
+    (_INVALIDITY + _REASON, 38),
+)
 _SHAPED_SERIAL = 21  # octets: 20, and one for the sign
+_USUAL_SERIAL = 17
 
 
-def _shape(serial: int, reason: bool) -> bytes:
-    """The pattern of an entry after its tag, for a serial of that many octets."""
+def _shape(serial: int, pattern: bytes, octets: int) -> bytes:
+    """The pattern of an entry after its tag: a serial of so many octets, and extensions."""
     first = rb"[\x00-\x7f]" if serial == 1 else rb"(?:\x00[\x80-\xff]|[\x01-\x7f].)"
     rest = b".{%d}" % (serial - 2) if serial > 2 else b""
-    length = 2 + serial + _TIME_OCTETS + (_REASON_OCTETS if reason else 0)
+    length = 2 + serial + _TIME_OCTETS + (2 + octets if octets else 0)
     head = b"\\x%02x\\x02\\x%02x" % (length, serial)
-    return head + first + rest + _TIME + (_REASON if reason else b"")
+    more = b"\\x30\\x%02x" % octets + pattern if octets else b""
+    return head + first + rest + _TIME + more
 
 
-_SHAPES = [
-    _shape(serial, reason) for serial in range(1, _SHAPED_SERIAL + 1) for reason in (False, True)
-]
-_PLAIN = rb"\x30(?:" + b"|".join(sorted(_SHAPES)) + rb")"
+# The usual ones first: they are tried in this order.
+_SERIALS = sorted(range(1, _SHAPED_SERIAL + 1), key=lambda octets: abs(octets - _USUAL_SERIAL))
+_SHAPES = [_shape(serial, *more) for more in _EXTENSIONS for serial in _SERIALS]
+_PLAIN = rb"\x30(?:" + b"|".join(_SHAPES) + rb")"
 _ENTRY = re.compile(_PLAIN, re.DOTALL)
 _RUN = re.compile(b"(?:" + _PLAIN + b")*", re.DOTALL)
 

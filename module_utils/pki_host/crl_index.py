@@ -88,7 +88,8 @@ def classify(
     for entry in _removed(old_der, difference):
         mine = ours.get(entry.serial)
         end = _epoch(mine.not_after) if mine is not None else None
-        if entry.revoked_at < horizon or (end is not None and end < now):
+        # Where its end is not known, it was at the horizon at the latest.
+        if end < now if end is not None else entry.revoked_at < horizon:
             expired += 1
         elif mine is not None:
             alarms.append(mine)

@@ -11,6 +11,7 @@ File: ``PKICRLX1``, the count of numbers in eight octets, and the numbers, littl
 
 from __future__ import annotations
 
+import heapq
 import os
 import sys
 from array import array
@@ -26,6 +27,7 @@ _HEADER = len(_MAGIC) + 8
 PRIME = 2**64 - 59
 FACTOR = 0x9E3779B97F4A7C15
 _BUCKETS = 64
+_MANY = 500_000
 _STEP = 2**64 // _BUCKETS
 
 
@@ -62,7 +64,7 @@ class Collected:
         count = sum(map(len, self._buckets))
         parts = [_MAGIC, count.to_bytes(8, "little")]
         for place, bucket in enumerate(self._buckets):
-            ordered = array("Q", sorted(bucket))
+            ordered = _ordered(bucket)
             self._buckets[place] = array("Q")
             if sys.byteorder == "big":
                 ordered.byteswap()
@@ -89,6 +91,15 @@ class Numbers:
         """Its place among them, or -1."""
         place = bisect_left(self._ordered, number)
         return place if place < len(self._ordered) and self._ordered[place] == number else -1
+
+
+def _ordered(numbers: array[int]) -> array[int]:
+    """They in order. A list of many that share a bucket is made to cost memory: it gets none."""
+    if len(numbers) <= _MANY:
+        return array("Q", sorted(numbers))
+    slices = range(0, len(numbers), _MANY)
+    runs = [array("Q", sorted(numbers[at : at + _MANY])) for at in slices]
+    return array("Q", heapq.merge(*runs))
 
 
 def load(path: str) -> array[int]:

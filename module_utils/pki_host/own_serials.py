@@ -181,10 +181,9 @@ def judge_response(
         code, says, complains = openssl.tell(
             ["ocsp", "-respin", path, *about, *checks, *dates], b"", (ca, certificate, trusted)
         )
-    status = _STATUS.search(says)
-    why = _no_answer(code, says, complains)
+    why, status = _no_answer(code, says, complains), _STATUS.search(says)
     if why or status is None:
-        return Asked.of(known, NONE, url, why or "it says nothing about the certificate")
+        return Asked.of(known, NONE, url, why)
     if status.group(1) != REVOKED:
         return Asked.of(known, status.group(1), url)
     named = _REASON.search(says)
@@ -206,7 +205,7 @@ def _no_answer(code: int, says: str, complains: str) -> str:
         return "it is no OCSP response that the CA, or a responder of it, has signed"
     if _TIMES_INVALID in says + complains:
         return "it is not valid now"
-    if code != 0:
+    if code != 0 or _STATUS.search(says) is None:  # 1.1.1 ends well all the same
         return "it says nothing about the certificate"
     return "" if _NEXT_UPDATE.search(says) else "it has no end (nextUpdate)"
 

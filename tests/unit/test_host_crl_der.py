@@ -309,7 +309,7 @@ def test_of_several_entries_of_a_serial_the_first_is_told(tmp_path: Path) -> Non
 
 def test_the_common_shapes_and_the_careful_way_read_the_same() -> None:
     for serial in (0, 1, 127, 128, 255, 256, 2**63, 2**64, 2**158, 2**159 - 1, 2**160, 2**167 - 1):
-        for more in (b"", reason(0), reason(10)):
+        for more in (b"", reason(0), reason(10), INVALIDITY, reason(1) + INVALIDITY):
             encoded = entry(serial, more)
             (batch,) = crl_entries.batches(crl_der.tlv.Bytes(encoded), 0, len(encoded))
             assert batch.plain == [encoded]

@@ -101,6 +101,12 @@ CLASSES = {
     "nobody knows it, and it was revoked longer ago than anything lives": ((), 399, (1, 0, 0)),
     "it is ours and not expired": ((known(5, LATER),), 3, (0, 1, 0)),
     "it is ours and has expired": ((known(5, EARLIER),), 3, (1, 0, 0)),
+    "it is ours and not expired, though revoked long ago": ((known(5, LATER),), 399, (0, 1, 0)),
+    "it is ours, revoked long ago, and when it ends is not known": (
+        (known(5, ""),),
+        399,
+        (1, 0, 0),
+    ),
     "it is ours, and when it ends is not known": ((known(5, ""),), 3, (0, 1, 0)),
     "the same serial of another CA is ours": ((known(5, LATER, "0" * 64),), 3, (0, 0, 1)),
 }
