@@ -118,7 +118,8 @@ RestrictAddressFamilies=AF_UNIX
 # To reload and end gateways, to see that their workers, which have another user, were replaced, and
 # to read what belongs to others.
 CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_KILL CAP_SYS_PTRACE
-ReadWritePaths={crl_root} -{metrics_dir}
+# The gateways' root for the records of what they have loaded, where no run holds the lock.
+ReadWritePaths={crl_root} -{gateway_root} -{metrics_dir}
 """
     + _HARDENED
 )

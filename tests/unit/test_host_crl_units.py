@@ -83,12 +83,17 @@ def test_a_service_may_do_no_more_than_it_has_to(name: str, setting: str, value:
     assert unit(name)["Service"][setting] == value
 
 
-def test_the_guard_has_no_network_and_writes_to_no_gateway() -> None:
+def test_the_guard_has_no_network() -> None:
     service = unit(f"{GUARD}.service")["Service"]
     assert service["PrivateNetwork"] == "yes"
     assert service["RestrictAddressFamilies"] == "AF_UNIX"
     assert service["IPAddressDeny"] == "any"
-    assert service["ReadWritePaths"] == "/var/lib/pki-crl -/var/lib/pki-crl/metrics"
+
+
+@pytest.mark.parametrize("name", [f"{REFRESH}.service", f"{GUARD}.service"])
+def test_a_service_writes_to_crls_records_of_gateways_and_metrics(name: str) -> None:
+    writable = "/var/lib/pki-crl -/etc/pki/gateway -/var/lib/pki-crl/metrics"
+    assert unit(name)["Service"]["ReadWritePaths"] == writable
 
 
 def test_the_refresh_has_what_the_masters_need_whose_test_it_runs() -> None:
