@@ -232,6 +232,7 @@ class _Merge:
             return None
         for authority in trust.authorities:
             best = choices[authority.sha256]
+            floor = best.held if best else self._store.floor(authority.sha256)
             try:
                 crl_judge.judge(
                     der,
@@ -239,7 +240,7 @@ class _Merge:
                     authority,
                     source=crl_store.CONTROLLER,
                     now=self._clock.now,
-                    previous=best.held.as_previous() if best else None,
+                    previous=floor.as_previous() if floor else None,
                     tolerance=watch.clock_tolerance_seconds if watch else 0,
                 )
             except HostError as exc:

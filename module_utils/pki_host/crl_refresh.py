@@ -232,8 +232,8 @@ class _Poll:
         return self._told(authority, outcome, source, tries)
 
     def _whole(self, authority: Authority) -> Held | None:
-        """What is at hand of a CA; a file that was changed is removed, and fetched anew."""
-        held = self.store.held(authority.sha256)
+        """The newest of a CA; a file of it that was changed is removed, and fetched anew."""
+        held = self.store.floor(authority.sha256)
         if held is not None:
             path = self.store.der(held.sha256)
             if not crl_store.is_whole(path, held.sha256):

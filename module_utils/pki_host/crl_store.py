@@ -202,18 +202,22 @@ class Store:
         return os.path.join(self.base, "crls", f"{crl_sha256}.index")
 
     def held(self, authority: str) -> Held | None:
-        """The newest CRL of a CA that is at hand: in ``current``, or adopted since."""
+        """The newest CRL of a CA that is at hand: adopted, or in ``current``."""
+        here = [one for one in self._of(authority) if os.path.isfile(self.der(one.sha256))]
+        return _newest(here)
+
+    def floor(self, authority: str) -> Held | None:
+        """The newest CRL of a CA that was ever taken here: nothing older may follow it.
+
+        Its file may be lost. That is no reason to let an older one bring somebody back.
+        """
+        return _newest(self._of(authority))
+
+    def _of(self, authority: str) -> list[Held]:
         current = self.current()
         # Of two that are equally new the one that was judged last: it comes first.
         candidates = [*self._adopted(), *(current.crls if current else ())]
-        candidates = [one for one in candidates if one.authority == authority]
-        best: Held | None = None
-        for one in candidates:
-            if not os.path.isfile(self.der(one.sha256)):
-                continue
-            if best is None or one.newer_than(best):
-                best = one
-        return best
+        return [one for one in candidates if one.authority == authority]
 
     def _adopted(self) -> list[Held]:
         """The newest CRL of each CA, in service or not, as far as it was noted."""
@@ -394,6 +398,14 @@ def newest_set(store: Store) -> SetFacts | None:
     named = [name for name in _listed(base) if _SET.fullmatch(f"sets/{name}")]
     named.sort(key=lambda name: _age(os.path.join(base, name, FACTS), 0.0))
     return store.set(named[0]) if named else None
+
+
+def _newest(candidates: Iterable[Held]) -> Held | None:
+    best: Held | None = None
+    for one in candidates:
+        if best is None or one.newer_than(best):
+            best = one
+    return best
 
 
 def links(root: str, trusts: Iterable[str]) -> dict[str, str]:

@@ -180,6 +180,27 @@ def test_a_kept_crl_that_somebody_changed_is_fetched_again(world: RefreshedHost)
     assert world.serving()[0] == world.server.content("old")
 
 
+def test_a_lost_file_lets_no_older_crl_in(world: RefreshedHost) -> None:
+    world.server.switch("issuing", "der")
+    held = first(world.refresh())["crl_sha256"]
+    Path(world.store.der(held)).write_bytes(b"changed")
+    for _ in range(2):
+        world.server.switch("issuing", "old")
+        assert first(world.refresh())["outcome"] == "failed"
+        assert world.serving()[0] == world.server.content("der")
+    world.server.switch("issuing", "der")
+    assert world.refresh()["outcome"] == "unchanged"
+
+
+def test_a_refresh_ends_a_refusal_at_once(world: RefreshedHost) -> None:
+    world.refresh()
+    for direction in ("ingress", "egress"):
+        (world.place / direction).unlink()
+        (world.place / direction).symlink_to("../refusal")
+    assert world.refresh()["outcome"] == "changed"
+    assert os.readlink(world.place / "ingress") == "current"
+
+
 def test_old_sets_go_and_young_ones_stay_for_a_run_that_may_still_switch_to_them(
     world: RefreshedHost,
 ) -> None:
