@@ -24,7 +24,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
 import jsonschema
-from benchmarks import crl_on_host, gateway_handshakes, judging, long_crl, many_keys, parties
+from benchmarks import (
+    crl_on_host,
+    crl_reload,
+    gateway_handshakes,
+    judging,
+    long_crl,
+    many_keys,
+    parties,
+)
 from cryptography import x509
 from pki import (
     certificate_facts,
@@ -199,6 +207,7 @@ def main() -> None:
     rules()
     long_crl.report(line)
     crl_on_host.report(line)
+    crl_reload.report(line)
     policy_check()
     gateway_handshakes.report(line)
     main_job()
