@@ -3,9 +3,13 @@
 
 A list may have millions of entries, and a host little memory, so nothing holds more than a window
 of the file. What is read here is only what the CRL says: whether anybody vouches for it is the
-question of :mod:`.crl_judge`. The controller has another reader; they agree on every fact. This
-one is stricter: it also refuses an extension that an entry has twice, serials of more than 64
-octets, CRL numbers of more than 20, and single elements beside the entries of more than a mebibyte.
+question of :mod:`.crl_judge`. The controller has another reader; they agree on every fact.
+
+This one is stricter where an entry has an extension twice, a serial has more than 64 octets, a CRL
+number more than 20, a URI other characters than ASCII, or a part beside the entries more than a
+mebibyte; and an entry that names its issuer makes the list indirect, critical or not. It is more
+lenient with what only a CA could have signed and nothing here asks for: values inside names and
+inside extensions that it does not read.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ STRICTER = (
     "a CRL number that is too long",
     "a serial that is too long",
     "an extension that comes twice",
+    "a URI that is no ASCII",
 )
 
 
