@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -165,3 +167,41 @@ def _authority(
 def _crls(text: bytes) -> list[x509.CertificateRevocationList]:
     mark = b"-----BEGIN X509 CRL-----"
     return [x509.load_pem_x509_crl(mark + part) for part in text.split(mark)[1:]]
+
+
+# -- death ---------------------------------------------------------------------------------
+
+_STEPS = ("write", "write_new", "put_back", "move_directory", "link", "remove", "remove_tree",
+          "new_directory", "set_mode", "make_directory", "discard_directory")  # fmt: skip
+
+
+def dying(work: Callable[[], object], count: int, *, after: bool) -> bool:
+    """Work in a child that is killed at its ``count``-th change of a file; False at the end."""
+    child = os.fork()
+    if child == 0:
+        _die_at(count, after)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status)
+
+
+def _die_at(count: int, after: bool) -> None:
+    left = [count]
+
+    def mortal(real: Any) -> Any:
+        def step(*arguments: Any, **options: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = real(*arguments, **options)
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return step
+
+    for name in _STEPS:
+        setattr(files, name, mortal(getattr(files, name)))

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from cryptography.x509 import ocsp
 from pki_host import crl_refresh, crl_store, files
 from unit import refreshed_host
 from unit.broken_crl_server import HOUR, OLD, REVOKED, REVOKED_LATER, BrokenCrlServer, Pace
-from unit.refreshed_host import TRUST, RefreshedHost, host
+from unit.refreshed_host import TRUST, RefreshedHost, dying, host
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -251,6 +250,8 @@ def test_a_known_serial_that_disappears_is_an_alarm_until_it_is_listed_again(
     status = world.refresh()
     assert [one["serial"] for one in status["vanished"]] == [f"{REVOKED:x}"]
     assert any("is not in its CA's CRL any more" in line for line in world.lines(3))
+    world.server.switch("issuing", "der")
+    assert world.refresh()["vanished"] == []
 
 
 def test_a_serial_of_which_nobody_knows_whether_it_expired_is_counted(
@@ -306,41 +307,6 @@ def test_the_program_says_by_its_exit_code_whether_all_is_fresh(world: Refreshed
 
 # -- death ---------------------------------------------------------------------------------
 
-_STEPS = ("write", "write_new", "put_back", "move_directory", "link", "remove", "remove_tree",
-          "new_directory", "set_mode", "make_directory", "discard_directory")  # fmt: skip
-
-
-def dying(world: RefreshedHost, now: float, count: int, after: bool) -> bool:
-    """Refresh in a child that is killed at its ``count``-th change of a file; False at the end."""
-    child = os.fork()
-    if child == 0:
-        _die_at(count, after)
-        try:
-            crl_refresh.run(world.root, now)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _die_at(count: int, after: bool) -> None:
-    left = [count]
-
-    def mortal(real: Any) -> Any:
-        def step(*arguments: Any, **options: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0 and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done = real(*arguments, **options)
-            if left[0] <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return done
-
-        return step
-
-    for name in _STEPS:
-        setattr(files, name, mortal(getattr(files, name)))
-
 
 def test_killed_at_any_change_of_a_file_the_old_or_the_new_set_is_there_and_the_next_run_heals(
     world: RefreshedHost,
@@ -352,7 +318,7 @@ def test_killed_at_any_change_of_a_file_the_old_or_the_new_set_is_there_and_the_
     shutil.copytree(world.root, copy, symlinks=True)
     count = 0
     for count in range(1, 200):
-        died = dying(world, refreshed_host.later(0), count, after=count % 2 == 0)
+        died = dying(lambda: crl_refresh.run(world.root), count, after=count % 2 == 0)
         assert world.serving()[0] in wanted
         assert crl_store.Store(world.root, TRUST).problem(world.store.current().id) == ""
         world.refresh()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,6 +182,30 @@ def test_a_set_of_an_older_version_becomes_one_whose_age_is_known(world: Refresh
     assert current is not None
     assert len(current.crls) == 2
     assert world.store.oldest_confirmation(current) == brought["fetched_at"]
+
+
+def test_killed_at_any_change_of_a_file_the_next_merge_stages_the_same_set(
+    world: RefreshedHost,
+) -> None:
+    world.refresh()
+    brought = bundle(*content(world, "der", "wrong_issuer"))
+    watch = crl_watch.load(world.root)
+    copy = world.base / "before"
+    shutil.copytree(world.root, copy, symlinks=True)
+    count = 0
+    for count in range(1, 100):
+        died = refreshed_host.dying(
+            lambda: crl_merge.merge(world.root, watch, [brought]), count, after=count % 2 == 0
+        )
+        assert world.serving()[0] == world.server.content("old"), "switching is not its work"
+        found = merge(world, brought)
+        assert Path(found.file).read_text() == brought["pem"]
+        assert found.id == brought["sha256"][:16]
+        if not died:
+            break
+        shutil.rmtree(world.root)
+        shutil.copytree(copy, world.root, symlinks=True)
+    assert 5 < count < 99
 
 
 # -- how old -------------------------------------------------------------------------------
