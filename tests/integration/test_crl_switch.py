@@ -362,7 +362,7 @@ def test_a_kill_anywhere_leaves_the_old_or_the_new_set_and_the_next_call_heals(
     for turn in range(DEATHS):
         at = 1 + turn * (len(operations) - 1) // (DEATHS - 1)
         wanted = sets[turn % 2]
-        die(lambda wanted=wanted: host.switch(wanted), at)  # type: ignore[misc]
+        die(lambda wanted=wanted: host.switch(wanted), at)
         assert host.in_place in targets
         assert {*host.statuses(client)} <= {200, 403}
         healed = host.switch(wanted)
