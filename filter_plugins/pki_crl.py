@@ -15,12 +15,19 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "mod
 
 
 def watch(
-    told: Any, *, host: Mapping[str, Any], gateway_root: str, metrics_dir: str, proxy: str = ""
+    told: Any,
+    *,
+    host: Mapping[str, Any],
+    gateway_root: str,
+    metrics_dir: str,
+    proxy: str = "",
+    accepted: Any = None,
 ) -> dict[str, Any]:
     """The option ``watch`` of ``pki_crl_install``; empty for a host that has nothing to watch.
 
     ``told``: ``watch`` of ``pki_crl_fetch``, empty where nothing was fetched. ``host``: name and
-    groups. ``gateway_root`` and ``metrics_dir``: directories there. ``proxy``: a URL, or empty.
+    groups. ``accepted``: ``watch`` of ``pki_accept``, which ran since. ``gateway_root`` and
+    ``metrics_dir``: directories there. ``proxy``: a URL, or empty.
     """
     if not told:
         return {}
@@ -35,6 +42,7 @@ def watch(
             gateway_root=str(gateway_root),
             metrics_dir=str(metrics_dir),
             proxy=str(proxy),
+            accepted=accepted,
         )
     except PkiError as exc:
         raise AnsibleFilterError(str(exc)) from None

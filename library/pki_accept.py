@@ -109,6 +109,12 @@ reviews:
   returned: success
   type: list
   elements: str
+watch:
+  description:
+    - What our certificates in service add to what hosts watch of CRLs, by trust set, for the filter
+      C(pki_crl_watch). All of it is public.
+  returned: success
+  type: dict
 sentences:
   description: What was accepted and what there is to commit.
   returned: success
@@ -123,7 +129,15 @@ trail:
 
 import functools
 
-from ansible.module_utils.pki import acceptance, accepted_record, report, reviewing, session
+from ansible.module_utils.pki import (
+    acceptance,
+    accepted_record,
+    crl_watching,
+    report,
+    reviewing,
+    session,
+    trust_decision,
+)
 from ansible.module_utils.pki_ansible import run_module, telling
 from ansible.module_utils.pki_ansible.arguments import ACTIONS, COMPROMISED, INVENTORY, JUDGED
 
@@ -146,6 +160,15 @@ def reviews(inputs, outcome, evidence):
     found = {key: item.review for key, item in outcome.accepted.items() if item.review}
     found |= reviewing.of_refused(inputs.declared, outcome.refused, outcome.files, evidence)
     return [text for _key, text in sorted(found.items())]
+
+
+def to_watch(inputs):
+    """What hosts are to watch of our certificates, those accepted just now among them."""
+    used = {one.trust for one in inputs.declared.certificates.values()}
+    return crl_watching.of_certificates(
+        {name: inputs.trust[name] for name in used},
+        {name: trust_decision.own(inputs, name) for name in used},
+    )
 
 
 def handler(module):
@@ -180,6 +203,7 @@ def handler(module):
             for refusal in outcome.refused
         ],
         "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
+        "watch": to_watch(inputs),
         "sentences": [item.sentence() for item in kept if item.missing],
         "reviews": reviews(inputs, outcome, evidence),
         "diff": [item.diff() for item in kept if item.missing],

@@ -74,6 +74,25 @@ def told(
     }
 
 
+def of_certificates(
+    trusts: Mapping[str, LoadedTrust], own: Mapping[str, Sequence[Own]]
+) -> dict[str, Any]:
+    """What our certificates add, by trust set: their serials, and the addresses that they name.
+
+    For a run that accepts certificates after :func:`told` was made: hosts then watch them at once.
+    """
+    return {
+        name: {
+            "ours": list(_ours(trust, own.get(name, ()))),
+            "urls": {
+                ca.sha256: list(_addresses(ca, trust, own.get(name, ())))
+                for ca in trust.authorities
+            },
+        }
+        for name, trust in trusts.items()
+    }
+
+
 def not_told(problem: PkiError) -> dict[str, Any]:
     """Instead of :func:`told` where the gateways are declared in a way that cannot be used."""
     fields = {name: text for name, text in problem.as_result().items() if name != "also"}
@@ -87,11 +106,13 @@ def of_host(
     gateway_root: str,
     metrics_dir: str,
     proxy: str = "",
+    accepted: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What one host writes into ``watch.json``; empty where it has nothing to watch.
 
     ``names`` are the host's own, its groups' and ``all``. Only trust sets that its gateways use
     are in it, with the directions in use; of several policies the strictest value counts.
+    ``accepted`` is what :func:`of_certificates` told since.
 
     Raises:
         PkiError: the gateways are declared in a way that cannot be used.
@@ -99,7 +120,11 @@ def of_host(
     if told["problem"]:
         raise PkiError(**told["problem"])
     mine = [use for use in told["uses"] if use["hosts"] in names]
-    used = {name: one for name, one in told["trusts"].items() if _used(name, mine)}
+    used = {
+        name: _with(one, (accepted or {}).get(name))
+        for name, one in told["trusts"].items()
+        if _used(name, mine)
+    }
     if not used:
         return {}
     limits = _strictest([one["limits"] for one in used.values()])
@@ -110,6 +135,21 @@ def of_host(
         "fetch": {**limits["fetch"], "proxy": proxy},
         "gateway_root": gateway_root,
         "metrics_dir": metrics_dir,
+    }
+
+
+def _with(one: Mapping[str, Any], accepted: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A trust set with our certificates as they are after this run accepted some."""
+    if not accepted:
+        return one
+    above = [known for known in one["known"] if known["kind"] != "ours"]
+    urls = accepted["urls"]
+    return {
+        **one,
+        "authorities": [
+            {**ca, "urls": list(urls.get(ca["sha256"], ca["urls"]))} for ca in one["authorities"]
+        ],
+        "known": [*accepted["ours"], *above],
     }
 
 

@@ -217,6 +217,25 @@ def test_what_a_host_does_not_use_does_not_make_it_poll_more_often(dip: Policy) 
     assert on_host(everything)["refresh"]["period_seconds"] == HOUR
 
 
+def test_a_certificate_that_the_same_run_accepts_is_watched_at_once(dip: Policy) -> None:
+    """Else the next run would change the host, though nothing happened since."""
+    before = told(dip, model(*BOTH))
+    after = told(dip, model(*BOTH), ours=(own(cdp="http://b.example/x.crl"),))
+    accepted = crl_watching.of_certificates(
+        {"dip": trust()}, {"dip": (own(cdp="http://b.example/x.crl", serial=7),)}
+    )
+    found = on_host(before, accepted=accepted)
+    assert found == on_host(found_again(after, accepted))
+    assert [one["kind"] for one in found["trusts"]["dip"]["known"]] == ["ours", "ca"]
+
+
+def found_again(after: dict[str, Any], accepted: dict[str, Any]) -> dict[str, Any]:
+    """What the next night's fetch tells, with the very certificate that was accepted."""
+    (entry,) = after["trusts"].values()
+    (_, *above) = entry["known"]
+    return {**after, "trusts": {"dip": {**entry, "known": [*accepted["dip"]["ours"], *above]}}}
+
+
 @pytest.mark.parametrize("everything", [{}, None])
 def test_where_nothing_was_fetched_nothing_is_watched(everything: Any) -> None:
     assert on_host(everything) == {}
