@@ -385,6 +385,14 @@ class Arguments:
         entry = {"trust": "dip-nonprod", "pem": pem, "sha256": _sha256(pem)}
         return {"crl_root": str(self.fresh()), "sets": [entry]}
 
+    def pki_crl_grace(self) -> dict[str, Any]:
+        host = GuardedHost(self.fresh())
+        host.watch()
+        host.stage()
+        host.confirm()
+        words = {"by": "Ada Admin", "reason": "a test", "hours": 1}
+        return {"crl_root": host.root, "trust": "dip-nonprod", **words}
+
     def pki_crl_refresh(self) -> dict[str, Any]:
         """Of CAs without an address: everything but the polls themselves."""
         host = GuardedHost(self.fresh())
