@@ -127,6 +127,7 @@ class _Switch:
         self._gateways = [one for one in map(_Gateway, users) if one.running]
         self._idle = [user.name for user in users if user.name not in self._names()]
         self._at = ("look", "")
+        self._fault: HostError | None = None
 
     def _names(self) -> list[str]:
         return [one.name for one in self._gateways]
@@ -142,8 +143,7 @@ class _Switch:
         notes: list[str] = []
         try:
             flipped = self._put(self._target)
-            waiting = self._gateways if moves or flipped else waiting
-            self._test(waiting)
+            waiting = self._loadable(self._gateways if moves or flipped else waiting, before)
             self._reload(waiting)
             for one in waiting:
                 self._at = ("probe", one.name)
@@ -156,7 +156,8 @@ class _Switch:
         # What does not run has nothing loaded; a start loads what the link leads to.
         notes += [f"{name}: it does not run" for name in self._idle]
         changed = bool(moves or flipped or waiting)
-        return Switched(changed, tuple(one.name for one in waiting), notes=tuple(notes))
+        names = tuple(one.name for one in waiting)
+        return Switched(changed, names, failure=self._fault, notes=tuple(notes))
 
     def _require_set(self) -> None:
         path = self._place.file(self._target)
@@ -193,10 +194,38 @@ class _Switch:
             files.link(self._place.link, target)
         return bool(crl_guard.put_in_force(self._place.root, self._place.trust))
 
-    def _test(self, gateways: Sequence[_Gateway]) -> None:
-        for one in gateways:
-            self._at = ("test", one.name)
+    def _loadable(self, gateways: Sequence[_Gateway], before: str) -> list[_Gateway]:
+        """Those that can load their files; HostError for one that could, but for this set.
+
+        One that cannot load them with the set before either is told of, and keeps no revocation
+        from its neighbours.
+        """
+        faults = {one.name: fault for one in gateways for fault in self._test(one)}
+        if not faults:
+            return list(gateways)
+        faulty = [one for one in gateways if one.name in faults]
+        self._at = ("test", faulty[0].name)
+        if not before or before == self._target or len(faulty) == len(self._gateways):
+            raise faults[faulty[0].name]
+        self._put(before)
+        mended = [one.name for one in faulty if not self._test(one)]
+        if mended:
+            self._at = ("test", mended[0])
+            raise faults[mended[0]]
+        self._put(self._target)
+        names = ", ".join(faults)
+        outcome = f"{names} cannot load what is on disk, with the set before neither"
+        self._fault = wrapped(faults[faulty[0].name], f"{self._place.trust}: {outcome}")
+        return [one for one in gateways if one.name not in faults]
+
+    def _test(self, one: _Gateway) -> list[HostError]:
+        """What the product's own test has against the files on disk; nothing when it passes."""
+        self._at = ("test", one.name)
+        try:
             one.daemon.test()
+        except HostError as exc:
+            return [exc]
+        return []
 
     def _reload(self, gateways: Sequence[_Gateway]) -> None:
         for one in gateways:

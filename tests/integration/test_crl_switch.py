@@ -247,6 +247,24 @@ def test_a_set_that_a_product_cannot_load_goes_back_before_any_reload(host: Host
     assert host.apply()["changed"] is False
 
 
+def test_a_gateway_with_broken_files_keeps_no_revocation_from_its_neighbour(host: Host) -> None:
+    certificate, client = host.peer()
+    (config,) = (Path(host.roots[1]) / name for name in (host.product.config_file,))
+    text = config.read_text()
+    config.write_text(f"{text}\nnonsense\n")
+    before, host.crl_set = host.in_place, host.fetched(certificate)
+    done = host.switch()
+    assert done.failure is not None
+    assert "second cannot load what is on disk, with the set before neither" in str(done.failure)
+    assert done.reloaded == ("dip",)
+    assert host.statuses(client) == [403, 200]
+    assert host.loaded() == [host.crl_set["link"]["target"], before]
+    config.write_text(text)
+    assert host.switch().reloaded == ("second",)
+    assert host.statuses(client) == [403, 403]
+    assert host.apply()["changed"] is False
+
+
 def test_a_record_from_before_costs_one_reload(host: Host) -> None:
     for root in host.roots:
         path = Path(root) / APPLIED
