@@ -162,12 +162,17 @@ def reviews(inputs, outcome, evidence):
     return [text for _key, text in sorted(found.items())]
 
 
-def to_watch(inputs):
-    """What hosts are to watch of our certificates, those accepted just now among them."""
+def to_watch(inputs, kept):
+    """What hosts are to watch of our certificates, ``kept`` ones among them in check mode."""
+    fresh = {
+        item.certificate: (item.version, item.contents["certificate.pem"])
+        for item in kept
+        if "certificate.pem" in item.contents
+    }
     used = {one.trust for one in inputs.declared.certificates.values()}
     return crl_watching.of_certificates(
         {name: inputs.trust[name] for name in used},
-        {name: trust_decision.own(inputs, name) for name in used},
+        {name: trust_decision.own_after(inputs, name, fresh) for name in used},
     )
 
 
@@ -203,7 +208,7 @@ def handler(module):
             for refusal in outcome.refused
         ],
         "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
-        "watch": to_watch(inputs),
+        "watch": to_watch(inputs, kept if module.check_mode else ()),
         "sentences": [item.sentence() for item in kept if item.missing],
         "reviews": reviews(inputs, outcome, evidence),
         "diff": [item.diff() for item in kept if item.missing],

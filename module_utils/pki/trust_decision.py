@@ -158,6 +158,21 @@ def own(inputs: Inputs, trust: str) -> tuple[Own, ...]:
     )
 
 
+def own_after(
+    inputs: Inputs, trust: str, accepted: Mapping[str, tuple[int, bytes]]
+) -> tuple[Own, ...]:
+    """:func:`own` once certificates are kept that check mode only judged.
+
+    ``accepted``: version and PEM by name. The one before it counts as replaced.
+    """
+    made = tuple(
+        Own(name, version, x509.load_pem_x509_certificate(pem))
+        for name, (version, pem) in accepted.items()
+        if inputs.declared.certificates[name].trust == trust
+    )
+    return (*made, *(one for one in own(inputs, trust) if one.certificate not in accepted))
+
+
 def _in_service(inputs: Inputs, certificate: Certificate) -> Iterator[Own]:
     files = public_state.scan(inputs.certificates_dir, certificate.name)
     by_number = {one.number: one for one in files}
