@@ -32,13 +32,6 @@ REFRESH, GUARD = "pki-crl-refresh", "pki-crl-guard"
 GATEWAYS = {"gateway-haproxy": "dip-haproxy", "gateway-nginx": "dip-nginx"}
 CALLER = "/root/revocation_peer.py"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-# Python sleeps until a moment of a clock that libfaketime leaves alone, and takes for its own there:
-# "Invalid argument". select waits for as long as it is told.
-SLEEP = "/usr/lib/python3/dist-packages/faketime-sleep.pth"
-SLEEPS = (
-    "import os, select, time; 'FAKETIME' in os.environ"
-    " and setattr(time, 'sleep', lambda seconds: select.select([], [], [], seconds))"
-)
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,12 @@ class Hosts:
         finally:
             self.run("dip", "nft delete table inet cdp")
 
-    def let_python_sleep(self) -> None:
-        """Under a clock that was moved, for the programs of the host's own Python."""
-        for host in GATEWAYS:
-            self.run(host, f"echo {shlex.quote(SLEEPS)} >{SLEEP}")
-
     def clock(self, host: str, ahead: int, *units: str) -> None:
-        """Move the wall clock of these services; 0 takes it back. No other process notices."""
+        """Move all clocks of these services; 0 takes it back. No other process notices.
+
+        Also those that count since the boot: with a true one beside a moved one Python cannot sleep
+        under libfaketime.
+        """
         for unit in units:
             drop_in = f"/run/systemd/system/{unit}.service.d"
             if not ahead:
@@ -168,7 +160,7 @@ class Hosts:
             lines = [
                 "[Service]",
                 f"Environment=LD_PRELOAD={FAKETIME} FAKETIME=+{ahead}s",
-                "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1 NO_FAKE_STAT=1",
+                "Environment=FAKETIME_DISABLE_SHM=1 NO_FAKE_STAT=1",
             ]
             text = "\\n".join(lines)
             self.run(host, f"mkdir -p {drop_in} && printf '{text}\\n' >{drop_in}/clock.conf")

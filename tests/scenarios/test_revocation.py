@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,6 @@ def deployed(virgin: Scenario) -> Hosts:
     hosts.play(SITE).succeeded()
     hosts.play("molecule/shared/sign.yml").succeeded()
     hosts.play(SITE).succeeded()
-    hosts.let_python_sleep()
     hosts.put("dip", Path(__file__).with_name("revocation_peer.py"), CALLER)
     hosts.wait(True, 30, "it was deployed")
     return hosts
@@ -169,29 +167,6 @@ def test_it_heals_by_itself_when_the_lists_can_be_fetched_again(deployed: Hosts)
     deployed.wait(True, FRESH + 2 * REFUSED_WITHIN, "the CDP is back")
     deployed.clocks(0, REFRESH, GUARD)
     deployed.wait(True, FRESH + REFUSED_WITHIN, "the clocks are right again")
-
-
-def test_a_grace_lets_clients_in_until_it_ends(deployed: Hosts) -> None:
-    ahead = 21 * HOUR
-    with deployed.cdp_away():
-        for host in GATEWAYS:
-            deployed.run(host, f"systemctl stop {REFRESH}.timer")
-        deployed.clocks(ahead, GUARD)
-        deployed.wait(False, REFUSED_WITHIN, "older than the policy allows")
-        ends = datetime.now(UTC) + timedelta(seconds=ahead + 45)
-        words = {
-            "reason": "the CDP is away",
-            "by": "A. Admin",
-            "until": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
-        }
-        deployed.play("playbooks/crl_grace.yml", trust=TRUST, **words).succeeded()
-        deployed.wait(True, REFUSED_WITHIN, "somebody granted a grace")
-        deployed.wait(False, 45 + REFUSED_WITHIN, "the grace is over")
-        assert datetime.now(UTC) + timedelta(seconds=ahead) >= ends
-        deployed.clocks(0, GUARD)
-        for host in GATEWAYS:
-            deployed.run(host, f"systemctl start {REFRESH}.timer")
-    deployed.wait(True, FRESH + REFUSED_WITHIN, "the clock is right again")
 
 
 # -- our own certificate ----------------------------------------------------------------------
