@@ -349,4 +349,4 @@ def test_the_inventory_to_fill_in_is_refused_until_it_is_filled_in(environment: 
     with pytest.raises(PkiError):
         built(text)
     filled = text.replace("FILL-IN/24", "192.0.2.0/24").replace("  FILL-IN:", "  a.example:")
-    assert len(built(re.sub(r"- FILL-IN\n", "- 192.0.2.1\n", filled)).rules) == 8
+    assert len(built(re.sub(r"- FILL-IN\n", "- 192.0.2.1\n", filled)).rules) == 9

@@ -149,7 +149,7 @@ PARTS = {
 }  # fmt: skip
 STAND_IN = {"lab"}
 #: Those that are run with -l, which leaves localhost out: they delegate the same tasks to it.
-LIMITED = {"rollback"}
+LIMITED = {"rollback", "crl_grace", "crl_refresh"}
 
 
 def imports(path: Path) -> list[str]:
