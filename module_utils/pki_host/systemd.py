@@ -222,8 +222,10 @@ class Unit(Daemon):
         super().stop()  # one that runs outside its unit
 
     def cut(self) -> None:
-        self.stop()  # what has not ended after TimeoutStopSec is killed, workers included
-        super().cut()
+        try:
+            self.stop()  # what has not ended after TimeoutStopSec is killed, workers included
+        finally:
+            super().cut()  # also where systemd does not do what it is told
 
     def _launch(self) -> tuple[int, str]:
         # restart: a unit that waits to be started again by itself counts as active.

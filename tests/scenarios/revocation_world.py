@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,16 @@ class Hosts:
             yield
         finally:
             self.run("dip", "nft delete table inet cdp")
+
+    def confirmed(self, host: str, seconds: float) -> None:
+        """As if the CAs had last confirmed their lists so long ago, before the host was started."""
+        at = datetime.fromtimestamp(time.time() - seconds, UTC)
+        path = f"{CACHE}/{TRUST}/fetched.json"
+        entries = self.read(host, path)
+        for entry in entries.values():
+            entry.update(fetched_at=at.strftime("%Y-%m-%dT%H:%M:%SZ"), boot="another boot")
+        text = shlex.quote(json.dumps(entries))
+        self.run(host, f"printf %s {text} >{path}.test && mv {path}.test {path}")
 
     def clock(self, host: str, ahead: int, *units: str) -> None:
         """Move all clocks of these services; 0 takes it back. No other process notices.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,13 @@ from scenarios.scenario import Done, Scenario
 # What the organisation's policy says, in seconds.
 PERIOD, DELAY, MARGIN = 10, 2, 5
 CONNECTION, DRAIN = 20, 10
-FRESH = PERIOD + DELAY + MARGIN
 HOUR = 3600
+AGE = 20 * HOUR
+FRESH = PERIOD + DELAY + MARGIN
+# What of the document's day is left for a list, once connections had their time.
+BUDGET = AGE
+# How long the grace of the test lasts: longer than it takes to grant it.
+GRACE = 45
 # A look of the guard, the reload, and a busy machine.
 REFUSED_WITHIN = 20
 
@@ -157,6 +163,36 @@ def test_the_guard_refuses_past_the_age_whatever_became_of_the_fetcher(
         for host in GATEWAYS:
             deployed.run(host, let_go)
     deployed.wait(True, FRESH + REFUSED_WITHIN, "the clock is right again")
+
+
+def test_a_grace_holds_until_it_ends_and_the_age_of_a_list_counts_to_the_minute(
+    deployed: Hosts,
+) -> None:
+    with deployed.cdp_away():
+        for host in GATEWAYS:
+            deployed.run(host, f"systemctl stop {REFRESH}.timer {REFRESH}.service")
+            deployed.confirmed(host, BUDGET - 120)
+        time.sleep(6)  # more than one look of the guard
+        assert [deployed.accepted(host) for host in GATEWAYS] == [True, True]
+
+        for host in GATEWAYS:
+            deployed.confirmed(host, BUDGET + 1)
+        deployed.wait(False, REFUSED_WITHIN, "the lists are too old by a second")
+
+        until_when = datetime.fromtimestamp(time.time() + GRACE, UTC)
+        deployed.play(
+            "playbooks/crl_grace.yml",
+            trust=TRUST,
+            reason="The CA moves its lists",
+            by="A. Admin",
+            until=until_when.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ).succeeded()
+        deployed.wait(True, REFUSED_WITHIN, "a grace was granted")
+        deployed.wait(False, GRACE + REFUSED_WITHIN, "the grace has ended")
+        assert time.time() >= until_when.timestamp()
+        for host in GATEWAYS:
+            deployed.run(host, f"systemctl start {REFRESH}.timer")
+    deployed.wait(True, FRESH + REFUSED_WITHIN, "the CDP is back")
 
 
 def test_it_heals_by_itself_when_the_lists_can_be_fetched_again(deployed: Hosts) -> None:
