@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a lab's product state is, as digests: files with their modes, and Vault's contents.
 
-Outside the digest, by name: poll records (when a CRL was fetched), logs, locks and process
-ids, and the serials that the PKI engine keeps. ``applied.json`` also names the processes that
+Outside the digest, by name: poll records (when a CRL was fetched), what the guard of their age
+saw, its metrics, logs, locks and process ids, and the serials that the PKI engine keeps. ``applied.json`` also names the processes that
 loaded the configuration; ``without_processes`` leaves those two fields out.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 from integration.lab_fixture import Lab
 
 PRODUCT = ("hosts", "certificates", "cache")
-OUTSIDE = ("poll.json", ".lock", "nginx.pid")
-OUTSIDE_FOLDERS = ("log", "temp")
+OUTSIDE = ("poll.json", "fetched.json", "guard.json", ".lock", "nginx.pid")
+OUTSIDE_FOLDERS = ("log", "temp", "metrics")
 KEY_FIELDS = ("type", "exportable", "latest_version", "min_decryption_version", "keys")
 
 

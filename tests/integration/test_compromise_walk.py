@@ -44,7 +44,7 @@ def state(world: World) -> dict[str, object]:
     """Everything that a run may have changed: files of hosts and inventory, and the key."""
     hosts = contents(world.clone.home / "hosts")
     # Logs grow, and the CRLs are polled by every run.
-    living = ("/log/", "poll.json")
+    living = ("/log/", "/metrics/", "poll.json", "fetched.json", "guard.json")
     kept = {path: data for path, data in hosts.items() if not any(one in path for one in living)}
     return {
         "hosts": kept,
