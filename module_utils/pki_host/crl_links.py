@@ -11,6 +11,7 @@ Gateways name files below the links of directions; which set those lead to is sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -140,6 +141,41 @@ def is_newer(of: Place, one: str, other: str) -> bool:
     pairs = [(ours[ca], theirs[ca]) for ca in ours]
     no_older = all(left[0] >= right[0] and left[1] >= right[1] for left, right in pairs)
     return no_older and any(left != right for left, right in pairs)
+
+
+# -- what was found when it was staged ---------------------------------------------------------
+
+
+def judged(path: str) -> dict[str, tuple[str, str]]:
+    """By CA (SHA-256 of its certificate): thisUpdate and nextUpdate of its CRL in a staged set.
+
+    Only for a file that still is the one that was judged and named by its content; empty for any
+    other. The file is never in memory as a whole.
+    """
+    directory, name = os.path.split(path)
+    target = "/".join(directory.split("/")[-2:])
+    if name != CRL or not is_set(target) or not _digest(path).startswith(target[5:]):
+        return {}
+    try:
+        data = files.read(os.path.join(directory, FACTS)) or b""
+        listed = json.loads(data[:_MOST_BYTES])["crls"]
+        return {
+            str(one["authority"]): (str(one["this_update"]), str(one["next_update"]))
+            for one in listed
+        }
+    except (ValueError, KeyError, TypeError, HostError):
+        return {}
+
+
+def _digest(path: str) -> str:
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            for part in iter(lambda: handle.read(_MOST_BYTES), b""):
+                found.update(part)
+    except OSError:
+        return ""
+    return found.hexdigest()
 
 
 def _ages(of: Place, target: str) -> dict[str, tuple[int, str]]:

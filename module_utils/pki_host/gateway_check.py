@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import crl_links, files, openssl, public_objects
+from . import crl_age, crl_links, files, openssl, public_objects
 from .desired import Desired
 from .gateway_check_faults import Place, fault
 from .gateways.base import Adapter
@@ -69,12 +69,14 @@ class Checker:
         at = side.where.of(crl_file)
         if not crl_file:
             raise fault("CRL-FILE", at, "no CRL file is configured")
+        now = time.time()
+        for ca in cas:
+            _require_current(ca, "CA-EXPIRED", place, now)
+        if _were_judged(cas, _where(desired, crl_file), now):
+            return cas
         crl_data = _content(desired, crl_file, at, "CRL-FILE")
         seen = ("trust", files.sha256(data), files.sha256(crl_data))
         if seen not in self._right:
-            now = time.time()
-            for ca in cas:
-                _require_current(ca, "CA-EXPIRED", place, now)
             _require_crls(cas, _crls(crl_data, at), at, now)
             self._right.add(seen)
         return cas
@@ -125,24 +127,29 @@ def _sides(desired: Desired, adapter: Adapter) -> Iterator[Side]:
 
 
 def _content(desired: Desired, path: str, place: Place, rule: str) -> bytes:
-    """The bytes of a file as it will be: desired ones, or those a desired link leads to.
-
-    CRLs are judged as the set that is switched to, also while everybody is refused.
-    """
+    """The bytes of a file as it will be: desired ones, or those a desired link leads to."""
     absolute = os.path.normpath(os.path.join(desired.root, path))
     below = os.path.relpath(absolute, desired.root)
     if below in desired.config:
         return desired.config[below]
+    try:
+        return _bytes(_where(desired, path))
+    except OSError as exc:
+        raise fault(rule, place, exc.strerror or "it cannot be read") from None
+
+
+def _where(desired: Desired, path: str) -> str:
+    """Where a file will be: behind a desired link, where that will lead.
+
+    CRLs are judged as the set that is switched to, also while everybody is refused.
+    """
+    absolute = os.path.normpath(os.path.join(desired.root, path))
     for link, target in desired.links.items():
         ways = (way for way in crl_links.ways(link, target) if absolute.startswith(f"{way}/"))
         way = next(ways, None)
         if way is not None:
-            absolute = os.path.join(os.path.dirname(link), target, absolute[len(way) + 1 :])
-            break
-    try:
-        return _bytes(absolute)
-    except OSError as exc:
-        raise fault(rule, place, exc.strerror or "it cannot be read") from None
+            return os.path.join(os.path.dirname(link), target, absolute[len(way) + 1 :])
+    return absolute
 
 
 def _bytes(path: str) -> bytes:
@@ -196,6 +203,22 @@ def _crls(data: bytes, place: Place) -> list[Crl]:
     if len(known) != len(found):
         raise fault("CRL-TRUNCATED", place, "a PEM block that is not a whole CRL")
     return known
+
+
+def _were_judged(cas: Sequence[Certificate], path: str, now: float) -> bool:
+    """Whether this is a set that was judged when it was staged, of all these CAs, and of today.
+
+    A list of a million entries then costs neither its memory nor a program's; what is wrong with
+    any other is found by looking into it.
+    """
+    known = crl_links.judged(path)
+    dates = [known.get(ca.sha256) for ca in cas]
+    return bool(known) and all(one is not None and _holds(*one, now) for one in dates)
+
+
+def _holds(begins: str, ends: str, now: float) -> bool:
+    first, last = crl_age.epoch(begins), crl_age.epoch(ends)
+    return first is not None and last is not None and first <= now < last
 
 
 def _form(data: bytes, kind: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from . import openssl
+from . import files, openssl
 
 _CERTIFICATE, _CRL = b"CERTIFICATE", b"X509 CRL"
 _ANY_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----")
@@ -48,6 +48,11 @@ class Certificate:
     ends: float
     usages: tuple[str, ...]
     public_key: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Of the certificate's DER, in lower-case hexadecimal."""
+        return files.sha256(ssl.PEM_cert_to_DER_cert(self.pem.decode("ascii").strip()))
 
     @property
     def self_issued(self) -> bool:
