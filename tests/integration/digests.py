@@ -2,8 +2,9 @@
 """What a lab's product state is, as digests: files with their modes, and Vault's contents.
 
 Outside the digest, by name: poll records (when a CRL was fetched), what the guard of their age
-saw, its metrics, logs, locks and process ids, and the serials that the PKI engine keeps. ``applied.json`` also names the processes that
-loaded the configuration; ``without_processes`` leaves those two fields out.
+saw, its metrics, logs, locks and process ids, and the serials that the PKI engine keeps.
+``applied.json`` also names the processes that loaded the configuration; ``without_processes``
+leaves those two fields out.
 """
 
 from __future__ import annotations
