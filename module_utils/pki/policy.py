@@ -376,7 +376,14 @@ def _execute(program: cel.Program, context: cel.Context) -> Any:
     try:
         return program.execute(context)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, ArithmeticError) as exc:
-        raise _CannotEvaluate(program, f"{type(exc).__name__}: {exc}") from exc
+        raise _CannotEvaluate(program, f"{type(exc).__name__}: {_words(exc)}") from exc
+
+
+def _words(exc: Exception) -> str:
+    """The engine's own words. What a function of ours said may quote what it was given."""
+    text = str(exc)
+    own, failed, _ = text.partition("Python function call failed: ")
+    return f"{own}the call failed" if failed else text
 
 
 def _join(items: Sequence[Any], separator: str) -> str:

@@ -7,12 +7,15 @@ import json
 from typing import Any
 
 import pytest
+from pki import cel_engine
 from pki.errors import PkiError
 from pki.policy import (
     LEVELS,
     Finding,
     Outcome,
     Place,
+    _CannotEvaluate,
+    _execute,
     finding_of,
     refused,
     reported,
@@ -224,3 +227,15 @@ def test_an_unknown_policy_lists_the_known_ones() -> None:
         load_policies(DIRECTORY, ["mhhs"])
     assert caught.value.rule == "POLICY-UNKNOWN"
     assert "mhhs-dip" in caught.value.expected
+
+
+def test_what_a_function_that_failed_was_given_is_not_repeated() -> None:
+    def dies(*_: object) -> str:
+        raise ValueError("the text of a reply")
+
+    context = cel_engine.Context({})
+    context.add_function("join", dies)
+    with pytest.raises(_CannotEvaluate) as caught:
+        _execute(cel_engine.compile_expression("join(['a'], ' ')"), context)
+    assert "join" in str(caught.value)
+    assert "reply" not in str(caught.value)
