@@ -6,6 +6,7 @@ Only here can packet filter rules cut off the run that sets them.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,7 +154,9 @@ class Delivery:
 def delivery(signed: Operator, without_pipelining: Refused) -> Delivery:
     done = signed.play(SITE, "-vvvv", "--diff").succeeded()
     assert changed(done) > 0
-    journal = signed.gateway.check_output("journalctl --no-pager --output export")
+    # Fields of several lines come with their length in binary.
+    export = "journalctl --no-pager --output export | base64 --wrap=0"
+    journal = base64.b64decode(signed.gateway.check_output(export)).decode("utf-8", "replace")
     return Delivery(signed, done.output, journal)
 
 
