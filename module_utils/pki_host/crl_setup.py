@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
@@ -25,7 +26,7 @@ from . import (
     crl_watch,
     files,
 )
-from .crl_watch import DIRECTIONS, WATCH, Watch
+from .crl_watch import DIRECTIONS, WATCH, TrustWatch, Watch
 from .errors import HostError
 
 SERVICES = ("daemon", "systemd")
@@ -58,7 +59,8 @@ class Setup:
         if self.watch is None:
             return Arranged()
         root = self.places.crl_root
-        path, data = os.path.join(root, WATCH), self.watch.encode()
+        wanted = _with_served(root, self.watch)
+        path, data = os.path.join(root, WATCH), wanted.encode()
         if self.runs_timers:
             crl_units.texts(self.watch, self.places)  # refuses paths before anything is written
             crl_units.require_usable(self.places)
@@ -207,6 +209,54 @@ def _reload(root: str, trust: str, watch: Optional[Watch]) -> None:
         daemon = crl_users.daemon(user)
         if daemon.master() is not None:
             daemon.reload()
+
+
+def _with_served(crl_root: str, watch: Watch) -> Watch:
+    """What to watch, and what is in service here: also where the controller lost sight of it.
+
+    A certificate whose record on the controller was damaged, or is refused, goes on being served,
+    and so its serial goes on being looked for.
+    """
+    before = _watched_before(crl_root)
+    if before is None:
+        return watch
+    trusts = {
+        name: replace(
+            trust, known=(*_served(crl_root, watch, before.trusts[name], trust), *trust.known)
+        )
+        if name in before.trusts
+        else trust
+        for name, trust in watch.trusts.items()
+    }
+    return replace(watch, trusts=trusts)
+
+
+def _watched_before(crl_root: str) -> Optional[Watch]:
+    try:
+        return crl_watch.load(crl_root)
+    except HostError:  # it is about to be written anew
+        return None
+
+
+def _served(
+    crl_root: str, watch: Watch, before: TrustWatch, now: TrustWatch
+) -> list[crl_watch.Known]:
+    """What was known before, is not any more, and is what a gateway serves."""
+    told = {(one.issuer, one.serial) for one in now.known}
+    lost = [one for one in before.known if (one.issuer, one.serial) not in told]
+    if not lost:
+        return []
+    users = crl_users.users(watch.gateway_root, crl_root, now.name)
+    probes = (probe for user in users if user.applied for probe in user.applied.probes)
+    served = {probe.certificate_sha256 for probe in probes}
+    return [one for one in lost if _digest(one.pem) in served]
+
+
+def _digest(pem: str) -> str:
+    try:
+        return files.sha256(ssl.PEM_cert_to_DER_cert(pem.strip()))
+    except ValueError:
+        return ""
 
 
 def _there(*found: tuple[bool, str]) -> tuple[str, ...]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 from pki_host import crl_alarms, crl_program, crl_setup, crl_units, files
 from pki_host.crl_watch import Watch
 from pki_host.errors import HostError
+from pki_host.probed import Probe
 from unit.controller_world import load_file
+from unit.test_host_crl_switch import recorded
 from unit.test_host_crl_watch import WATCH
 
+TRUST = next(iter(WATCH["trusts"]))
 NOW = 1_800_000_000.0
 TICK = "2027-01-15T08:00:00Z"  # NOW
 
@@ -72,6 +77,34 @@ def test_a_first_run_puts_everything_there_and_a_second_finds_nothing_to_do(
     assert (tmp_path / "gateway").is_dir()  # a unit can write to what is there when it starts
     assert run(setup(tmp_path, watch)) == []
     assert run(setup(tmp_path, watch), check=True) == []
+
+
+LEAF = b"what a gateway serves"
+
+
+@pytest.mark.parametrize(("served", "kept"), [(LEAF, True), (b"another", False)])
+def test_what_a_gateway_serves_stays_watched_when_the_controller_lost_sight_of_it(
+    tmp_path: Path, served: bytes, kept: bool
+) -> None:
+    raw = copy.deepcopy(WATCH)
+    raw["gateway_root"] = str(tmp_path / "gateway")
+    (known,) = raw["trusts"][TRUST]["known"]
+    known["pem"] = ssl.DER_cert_to_PEM_cert(LEAF)
+    setup(tmp_path, Watch.of(raw)).keep_watch(check=False)
+    before = (tmp_path / "crl/watch.json").read_bytes()
+    probe = Probe(
+        "in", "ingress", "127.0.0.1", 8443, certificate_sha256=hashlib.sha256(served).hexdigest()
+    )
+    link = str(tmp_path / "crl" / TRUST / "current")
+    recorded(tmp_path, probes=(probe,), uses=(link,), loaded={link: "sets/0"})
+
+    raw["trusts"][TRUST]["known"] = []
+    changes = setup(tmp_path, Watch.of(raw)).keep_watch(check=False).changes
+
+    now = Watch.load(str(tmp_path / "crl"))
+    assert now is not None
+    assert [one.certificate for one in now.trusts[TRUST].known] == (["dip-nonprod"] if kept else [])
+    assert (not changes, (tmp_path / "crl/watch.json").read_bytes() == before) == (kept, kept)
 
 
 @pytest.mark.parametrize("path", ["crl/watch.json", "units/pki-crl-refresh.service"])
