@@ -162,8 +162,8 @@ def reviews(inputs, outcome, evidence):
     return [text for _key, text in sorted(found.items())]
 
 
-def to_watch(inputs, kept):
-    """What hosts are to watch of our certificates, ``kept`` ones among them in check mode."""
+def to_watch(inputs, kept, refused):
+    """What hosts are to watch of our certificates: ``kept`` ones also in check mode, refused ones not."""
     fresh = {
         item.certificate: (item.version, item.contents["certificate.pem"])
         for item in kept
@@ -172,7 +172,14 @@ def to_watch(inputs, kept):
     used = {one.trust for one in inputs.declared.certificates.values()}
     return crl_watching.of_certificates(
         {name: inputs.trust[name] for name in used},
-        {name: trust_decision.own_after(inputs, name, fresh) for name in used},
+        {
+            name: [
+                one
+                for one in trust_decision.own_after(inputs, name, fresh)
+                if (one.certificate, one.version) not in refused
+            ]
+            for name in used
+        },
     )
 
 
@@ -208,7 +215,11 @@ def handler(module):
             for refusal in outcome.refused
         ],
         "refusals": [report.refusal(refusal.error.as_result()) for refusal in outcome.refused],
-        "watch": to_watch(inputs, kept if module.check_mode else ()),
+        "watch": to_watch(
+            inputs,
+            kept if module.check_mode else (),
+            {(one.certificate, one.version) for one in outcome.refused},
+        ),
         "sentences": [item.sentence() for item in kept if item.missing],
         "reviews": reviews(inputs, outcome, evidence),
         "diff": [item.diff() for item in kept if item.missing],

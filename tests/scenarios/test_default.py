@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree
 
 import pytest
@@ -59,7 +59,18 @@ def test_check_mode_announces_what_the_first_deployment_does(
     signed_check: Checked, deployment: frozenset[Change]
 ) -> None:
     assert {change.host for change in deployment} >= set(GATEWAYS)
-    assert signed_check.announced == deployment
+    assert places_of_runs(signed_check.announced) == places_of_runs(deployment)
+
+
+def places_of_runs(changes: frozenset[Change]) -> frozenset[Change]:
+    """Without the CRL sets that the host's own timer may have put into service meanwhile."""
+    return frozenset(
+        replace(
+            change,
+            places=tuple(one for one in change.places if not one.startswith("/var/lib/pki-crl/")),
+        )
+        for change in changes
+    )
 
 
 def test_a_second_run_changes_nothing(deployed: Scenario) -> None:
