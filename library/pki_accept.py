@@ -163,7 +163,7 @@ def reviews(inputs, outcome, evidence):
 
 
 def to_watch(inputs, kept, refused):
-    """What hosts are to watch of our certificates: ``kept`` ones also in check mode, refused ones not."""
+    """What hosts are to watch of our certificates: no refused one; in check mode ``kept`` ones."""
     fresh = {
         item.certificate: (item.version, item.contents["certificate.pem"])
         for item in kept
