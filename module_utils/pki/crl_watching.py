@@ -12,6 +12,7 @@ here: nobody gave them to us before they call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from .trust_generations import Own
 VERSION = 1
 DIRECTIONS = ("ingress", "egress")
 _HOUR = 3600
+_PROXY = re.compile(r"(?:http://[A-Za-z0-9.:\[\]-]+/?)?")
 
 #: Of several policies on a host, how the strictest of their values is found.
 _STRICTEST: Mapping[str, Callable[[Sequence[Any]], Any]] = {
@@ -128,6 +130,7 @@ def of_host(
     if not used:
         return {}
     limits = _strictest([one["limits"] for one in used.values()])
+    _require_plain(proxy)
     return {
         "version": VERSION,
         "trusts": {name: _watched(one, _used(name, mine)) for name, one in used.items()},
@@ -136,6 +139,20 @@ def of_host(
         "gateway_root": gateway_root,
         "metrics_dir": metrics_dir,
     }
+
+
+def _require_plain(proxy: str) -> None:
+    """Refuse a proxy with credentials before it is an argument, a log line and a public file."""
+    if _PROXY.fullmatch(proxy):
+        return
+    raise PkiError(
+        "the proxy for CRLs cannot be used",
+        rule="INVENTORY",
+        found="another address (not shown, as it may hold a password)",
+        expected="http://host:port without a name or password, or nothing",
+        where="crl_cache_proxy",
+        next_step="let the hosts through the proxy by their addresses, and correct crl_cache_proxy",
+    )
 
 
 def _with(one: Mapping[str, Any], accepted: Mapping[str, Any] | None) -> Mapping[str, Any]:

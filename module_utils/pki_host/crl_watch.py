@@ -27,6 +27,7 @@ _KINDS = ("ours", "ca", "peer")
 # The last names are those of files and directories of ours beside the trust entries.
 _NAME = re.compile(r"(?!(?:refusal|metrics|\w+\.json)$)[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_PROXY = re.compile(r"(?:http://[A-Za-z0-9.:\[\]-]+/?)?")
 _SERIAL = re.compile(r"[0-9a-f]+")
 # Rounds of a year; beyond it a number is a slip, and a float of it may be infinite.
 _LONGEST_SECONDS = 366 * 86400
@@ -215,8 +216,17 @@ def _limits(fields: _Fields) -> Limits:
         fields.number("timeout_seconds", 0.001),
         fields.number("total_seconds", 0.001),
         fields.whole("largest_bytes", 1, _LARGEST),
-        fields.text("proxy"),
+        _proxy(fields),
     )
+
+
+def _proxy(fields: _Fields) -> str:
+    """Not shown when it is wrong: what is wrong may be a password, and this file is public."""
+    if not _PROXY.fullmatch(fields.text("proxy")):
+        raise _unusable(
+            "fetch.proxy", "another address", "http://host:port without a name or password, or none"
+        )
+    return fields.text("proxy")
 
 
 def _timer(fields: _Fields) -> Timer:

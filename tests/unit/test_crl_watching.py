@@ -18,6 +18,7 @@ from pki.policy import Policy
 from pki.trust_files import Ca, LoadedTrust
 from pki.trust_generations import Own
 from pki_host import crl_watch
+from pki_host.errors import HostError
 from unit import gateway_entry
 from unit import pki_factory as factory
 from unit.controller_world import REPOSITORY, TRUST, World, load_file
@@ -243,6 +244,31 @@ def test_where_nothing_was_fetched_nothing_is_watched(everything: Any) -> None:
 
 def test_a_host_without_gateways_has_nothing_to_watch(dip: Policy) -> None:
     assert on_host(told(dip, model(*BOTH, hosts="others"))) == {}
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://me:c4n4ry@proxy.example:3128",
+        "https://c4n4ry.example:3128",
+        "c4n4ry",
+        "http://c4n4ry x",
+    ],
+)
+def test_a_proxy_with_a_password_is_refused_before_it_is_an_argument_and_not_shown(
+    dip: Policy, proxy: str
+) -> None:
+    everything = told(dip, model(*BOTH), ours=(own(),))
+    with pytest.raises(AnsibleFilterError) as caught:
+        on_host(everything, proxy=proxy)
+    assert "crl_cache_proxy" in str(caught.value)
+    assert "c4n4ry" not in str(caught.value)
+    raw = on_host(everything)
+    raw["fetch"]["proxy"] = proxy
+    with pytest.raises(HostError) as refused:
+        crl_watch.Watch.of(raw)
+    assert refused.value.rule == "CRL-WATCH"
+    assert "c4n4ry" not in str(refused.value)
 
 
 def test_the_host_can_read_what_it_is_given(dip: Policy) -> None:
