@@ -9,23 +9,18 @@ administrator's, and so is a mask, which is told and never undone here.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import crl_program, crl_watch, files, gateways
+from . import crl_program, crl_watch, files, gateways, systemctl
 from .errors import HostError
-from .service import last_lines, run_program
+from .service import run_program
 
 UNITS_DIR = "/etc/systemd/system"
 RUNNING = "/run/systemd/system"  # there exactly while systemd is the init of this host
 REFRESH, GUARD = "pki-crl-refresh", "pki-crl-guard"
 _WANTED_BY = "timers.target.wants"
 _MASK = "/dev/null"
-# Characters that a unit file takes as they are.
-_PLAIN = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
-# Inside the units these are empty or private (ProtectHome, PrivateTmp).
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 _HOUR, _DAY = 3600, 86400
 
 _HEAD = """\
@@ -297,13 +292,13 @@ def install(wanted: Mapping[str, str], units_dir: str = UNITS_DIR) -> None:
             files.link(os.path.join(units_dir, _WANTED_BY, name), f"../{name}")
     if not _is_system(units_dir):
         return
-    _systemctl("daemon-reload")
+    systemctl.ask("daemon-reload", about=f"{GUARD}.timer")
     for name in _timers(wanted):
         if name in masked:
             continue
         # A timer counts by what it was when it was started.
         verb = "restart" if name in fresh else "start"
-        _systemctl(verb, name)
+        systemctl.ask(verb, name, about=name)
 
 
 def remove(units_dir: str = UNITS_DIR) -> bool:
@@ -317,11 +312,11 @@ def remove(units_dir: str = UNITS_DIR) -> bool:
     if _is_system(units_dir):
         for path in paths:
             if os.path.lexists(path) and files.link_target(path) != _MASK:
-                _systemctl("stop", os.path.basename(path))
+                systemctl.ask("stop", os.path.basename(path), about=os.path.basename(path))
     for path in there:
         files.remove(path)
     if _is_system(units_dir):
-        _systemctl("daemon-reload")
+        systemctl.ask("daemon-reload", about=f"{GUARD}.timer")
         # One that failed stays listed, without a file, until this is said; there may be none.
         run_program(["systemctl", "reset-failed", *names], "/")
     return True
@@ -382,7 +377,7 @@ def _is_system(units_dir: str) -> bool:
 def _known(name: str) -> list[str]:
     """What systemd knows of a unit otherwise than the files say."""
     fields = ("LoadState", "ActiveState", "NeedDaemonReload")
-    output = _systemctl("show", name, f"--property={','.join(fields)}")
+    output = systemctl.ask("show", name, f"--property={','.join(fields)}", about=name)
     state = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     if state.get("NeedDaemonReload") == "yes" or state.get("LoadState") != "loaded":
         return [f"{name}: systemd has not read it as it is"]
@@ -391,27 +386,15 @@ def _known(name: str) -> list[str]:
     return []
 
 
-def _systemctl(*arguments: str) -> str:
-    code, output = run_program(["systemctl", *arguments], "/")
-    if code != 0:
-        raise HostError(
-            "systemd refused",
-            rule="SERVICE-MANAGER",
-            found=last_lines(output) or f"exit code {code}",
-            expected="exit code 0",
-            where=f"systemctl {' '.join(arguments)}",
-            next_step=f"read systemctl status {arguments[-1]} and its journal",
-        )
-    return output
-
-
 def _require_visible(path: str) -> None:
-    if any(path == hidden or path.startswith(f"{hidden}/") for hidden in _HIDDEN):
-        raise _unusable("they could not see this path", path, f"not in {', '.join(_HIDDEN)}")
+    if systemctl.is_hidden(path):
+        raise _unusable(
+            "they could not see this path", path, f"not in {', '.join(systemctl.HIDDEN)}"
+        )
 
 
 def _require_plain(path: str) -> None:
-    if not os.path.isabs(path) or not _PLAIN.fullmatch(path):
+    if not os.path.isabs(path) or not systemctl.PLAIN.fullmatch(path):
         raise _unusable("a path that does not fit into a unit", path, "letters, digits, _/.,:=@+-")
 
 

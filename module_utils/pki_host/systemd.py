@@ -13,19 +13,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from . import log_rotation
+from . import log_rotation, systemctl
 from .errors import HostError
 from .gateways.base import Adapter
-from .service import Daemon, last_lines, run_program
+from .service import Daemon, run_program
 
 UNITS = "/etc/systemd/system"
 _RUNNING = "/run/systemd/system"  # there exactly while systemd is the init of this host
 _WANTED_BY = "multi-user.target.wants"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-# Characters that a unit file takes as they are.
-_PLAIN = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
-# Inside the unit these are empty or private (ProtectHome, PrivateTmp).
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 
 _UNIT = """\
 # Managed by Ansible: the unit of gateway {name}.
@@ -244,23 +240,13 @@ class Unit(Daemon):
         return State.parse(self._systemctl("show", self.name, f"--property={','.join(names)}"))
 
     def _systemctl(self, *arguments: str) -> str:
-        code, output = _run("systemctl", *arguments)
-        if code != 0:
-            raise HostError(
-                "systemd refused",
-                rule="SERVICE-MANAGER",
-                found=last_lines(output) or f"exit code {code}",
-                expected="exit code 0",
-                where=f"systemctl {' '.join(arguments)}",
-                next_step=f"read systemctl status {self.name} and its journal",
-            )
-        return output
+        return systemctl.ask(*arguments, about=self.name)
 
 
 def _require_visible(path: str) -> None:
-    if any(path == hidden or path.startswith(f"{hidden}/") for hidden in _HIDDEN):
-        raise _unusable("it could not see this path", path, f"not in {', '.join(_HIDDEN)}")
-    if not _PLAIN.fullmatch(path):
+    if systemctl.is_hidden(path):
+        raise _unusable("it could not see this path", path, f"not in {', '.join(systemctl.HIDDEN)}")
+    if not systemctl.PLAIN.fullmatch(path):
         raise _unusable("a path that does not fit into a unit", path, "letters, digits, _/.,:=@+-")
 
 
