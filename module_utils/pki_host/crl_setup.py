@@ -215,7 +215,8 @@ def _with_served(crl_root: str, watch: Watch) -> Watch:
     """What to watch, and what is in service here: also where the controller lost sight of it.
 
     A certificate whose record on the controller was damaged, or is refused, goes on being served,
-    and so its serial goes on being looked for.
+    and so its serial goes on being looked for. One that the controller replaced is none of these:
+    it is in service only until this run has switched the gateway.
     """
     before = _watched_before(crl_root)
     if before is None:
@@ -241,15 +242,25 @@ def _watched_before(crl_root: str) -> Optional[Watch]:
 def _served(
     crl_root: str, watch: Watch, before: TrustWatch, now: TrustWatch
 ) -> list[crl_watch.Known]:
-    """What was known before, is not any more, and is what a gateway serves."""
+    """What was known before, is neither known nor replaced now, and is what a gateway serves."""
     told = {(one.issuer, one.serial) for one in now.known}
-    lost = [one for one in before.known if (one.issuer, one.serial) not in told]
+    newest = {one.certificate: one.not_after for one in sorted(now.known, key=_not_after)}
+    lost = [
+        one
+        for one in before.known
+        if (one.issuer, one.serial) not in told
+        and newest.get(one.certificate, "") < one.not_after
+    ]
     if not lost:
         return []
     users = crl_users.users(watch.gateway_root, crl_root, now.name)
     probes = (probe for user in users if user.applied for probe in user.applied.probes)
     served = {probe.certificate_sha256 for probe in probes}
     return [one for one in lost if _digest(one.pem) in served]
+
+
+def _not_after(known: crl_watch.Known) -> str:
+    return known.not_after
 
 
 def _digest(pem: str) -> str:
