@@ -248,8 +248,7 @@ def _served(
     lost = [
         one
         for one in before.known
-        if (one.issuer, one.serial) not in told
-        and newest.get(one.certificate, "") < one.not_after
+        if (one.issuer, one.serial) not in told and newest.get(one.certificate, "") < one.not_after
     ]
     if not lost:
         return []
