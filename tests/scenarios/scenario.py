@@ -28,8 +28,9 @@ STEP_SECONDS = 900
 MOVING = (
     "/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/root/.ansible",
     "/var/lib/systemd", "/var/cache/ldconfig",
-    # What the timers of the CRL cache write, whenever they run.
+    # What the timers of the CRL cache write, whenever they run, and the empty lock they take.
     "/var/lib/pki-crl/guard.json", "/var/lib/pki-crl/metrics", "/var/lib/pki-crl/*/*",
+    "/etc/pki/gateway/.lock",
 )  # fmt: skip
 
 
